@@ -1,0 +1,15 @@
+module github.com/minotaur-gateway/gateway
+
+go 1.26
+
+require (
+	github.com/alphadose/haxmap v1.4.1
+	github.com/gorilla/websocket v1.5.3
+	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
+)
+
+require (
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/exp v0.0.0-20221031165847-c99f073a8326 // indirect
+)

@@ -1,0 +1,288 @@
+// Package wsio reads and writes whole packets on a gorilla WebSocket connection, alike for servers and clients: writes
+// are gathered, and what comes in is bounded before and after inflation.
+package wsio
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+)
+
+// controlTimeout bounds the wait for room to write a ping, a pong or a close frame.
+const controlTimeout = time.Second
+
+// ErrReadTimeout is returned by Conn.ReadPacket when the peer was silent, or a packet unfinished, for too long.
+var ErrReadTimeout = errors.New("nothing complete received in time")
+
+// GatherConn is a net.Conn whose writes are held back between Begin and Flush. gorilla writes each frame on its own;
+// between those two calls they become one write.
+type GatherConn struct {
+	net.Conn
+	timeout time.Duration // for each write, static
+
+	mu        sync.Mutex // guards the rest, and is held while writing: only this connection's own goroutines wait
+	gathering bool
+	buf       []byte
+}
+
+// NewGatherConn wraps conn. Each write gets timeout to end, 0 is for ever.
+func NewGatherConn(conn net.Conn, timeout time.Duration) *GatherConn {
+	return &GatherConn{Conn: conn, timeout: timeout}
+}
+
+// Write holds p back, or writes it.
+func (g *GatherConn) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gathering {
+		g.buf = append(g.buf, p...)
+		return len(p), nil
+	}
+	return g.writeLocked(p)
+}
+
+func (g *GatherConn) writeLocked(p []byte) (int, error) {
+	if g.timeout > 0 {
+		if err := g.Conn.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
+			return 0, err
+		}
+	}
+	return g.Conn.Write(p)
+}
+
+// SetWriteDeadline does nothing: each write has its own deadline, and gorilla would lift it.
+func (g *GatherConn) SetWriteDeadline(time.Time) error { return nil }
+
+// begin holds writes back from now on, in buf.
+func (g *GatherConn) begin(buf []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gathering, g.buf = true, buf
+}
+
+// held returns how many bytes are held back.
+func (g *GatherConn) held() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.buf)
+}
+
+// flush writes what was held back, and returns how much of it was written, and the buffer.
+func (g *GatherConn) flush() (int, []byte, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gathering = false
+	buf := g.buf
+	g.buf = nil
+	if len(buf) == 0 {
+		return 0, buf, nil
+	}
+	n, err := g.writeLocked(buf)
+	return n, buf, err
+}
+
+// Conn reads and writes packets on a WebSocket connection: one goroutine reads, one writes, any closes.
+type Conn struct {
+	ws       *websocket.Conn
+	net      *GatherConn
+	limit    int           // largest packet, bytes
+	deadline time.Duration // for a packet or a pong to arrive; 0: none
+
+	reading bool // inside a packet, where a pong doesn't extend the deadline; owned by the reading goroutine
+	closing atomic.Bool
+	pinged  atomic.Int64 // when the outstanding ping left, in nanoseconds since start; 0: none is outstanding
+	heard   atomic.Int64 // when anything whole was last received, the same
+	start   time.Time
+	onPong  func(delay time.Duration) // static
+}
+
+// NewConn takes over ws, which was opened over gather. Packets above limit end the connection, and so does silence of
+// deadline (0: never); a peer that answers pings isn't silent. onPong, which may be nil, gets the delay of each ping that was answered.
+func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Duration, onPong func(time.Duration)) *Conn {
+	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), onPong: onPong}
+	ws.SetReadLimit(int64(limit))
+	ws.SetPongHandler(func(string) error { c.pong(); return c.extend() })
+	ws.SetPingHandler(func(data string) error {
+		c.heard.Store(c.now())
+		err := ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(controlTimeout))
+		if errors.Is(err, websocket.ErrCloseSent) {
+			err = nil
+		}
+		return errors.Join(err, c.extend())
+	})
+	ws.SetCloseHandler(func(code int, text string) error {
+		c.closing.Store(true)
+		if code == websocket.CloseNoStatusReceived {
+			return c.writeClose(nil)
+		}
+		return c.writeClose(websocket.FormatCloseMessage(code, ""))
+	})
+	return c
+}
+
+func (c *Conn) now() int64 { return int64(time.Since(c.start)) + 1 }
+
+// extend gives the peer another deadline, unless a packet is under way or the connection is closing.
+func (c *Conn) extend() error {
+	if c.deadline <= 0 || c.reading || c.closing.Load() {
+		return nil
+	}
+	err := c.ws.SetReadDeadline(time.Now().Add(c.deadline))
+	if c.closing.Load() { // Shutdown's own deadline may just have been overwritten
+		err = errors.Join(err, c.ws.SetReadDeadline(time.Now().Add(lingerTimeout)))
+	}
+	return err
+}
+
+func (c *Conn) pong() {
+	c.heard.Store(c.now())
+	if sent := c.pinged.Swap(0); sent > 0 && c.onPong != nil {
+		c.onPong(time.Duration(c.now() - sent))
+	}
+}
+
+// SilentFor returns for how long nothing whole was received.
+func (c *Conn) SilentFor() time.Duration { return time.Duration(c.now() - c.heard.Load()) }
+
+// Ping sends a ping.
+func (c *Conn) Ping() error {
+	c.pinged.CompareAndSwap(0, c.now())
+	return c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(controlTimeout))
+}
+
+var packetBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// ReadPacket returns the next text or binary message with its kind. The packet belongs to the caller.
+func (c *Conn) ReadPacket() (int, []byte, error) {
+	if err := c.extend(); err != nil {
+		return 0, nil, err
+	}
+	kind, r, err := c.ws.NextReader()
+	if err != nil {
+		return 0, nil, c.explain(err)
+	}
+	c.reading = true
+	defer func() { c.reading = false }()
+	buf := packetBuffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= 64<<10 {
+			buf.Reset()
+			packetBuffers.Put(buf)
+		}
+	}()
+	// gorilla's own limit is on what is on the wire: a compressed message inflates behind it.
+	n, err := buf.ReadFrom(io.LimitReader(r, int64(c.limit)+1))
+	if err != nil {
+		return 0, nil, c.explain(err)
+	}
+	if n > int64(c.limit) {
+		c.Shutdown(websocket.CloseMessageTooBig, "")
+		return 0, nil, &frame.TooLargeError{Limit: c.limit}
+	}
+	c.heard.Store(c.now())
+	return kind, bytes.Clone(buf.Bytes()[:n:n]), nil
+}
+
+// explain turns gorilla's errors into those that name what happened.
+func (c *Conn) explain(err error) error {
+	var timeout net.Error
+	var closed *websocket.CloseError
+	switch {
+	case errors.Is(err, websocket.ErrReadLimit):
+		return &frame.TooLargeError{Limit: c.limit}
+	case errors.As(err, &timeout) && timeout.Timeout() && !c.closing.Load():
+		return fmt.Errorf("%w: %v", ErrReadTimeout, c.deadline)
+	case errors.As(err, &closed) && (closed.Code == websocket.CloseNormalClosure ||
+		closed.Code == websocket.CloseGoingAway || closed.Code == websocket.CloseNoStatusReceived):
+		return fmt.Errorf("%w: %w", io.EOF, err)
+	}
+	return err
+}
+
+// WritePackets writes packets with as few writes as gathering allows, and returns how many of them, from the first on,
+// were handed to the kernel in full. Those of no kind go out as binary messages.
+func (c *Conn) WritePackets(packets []*frame.Packet) (int, error) {
+	const gatherLimit = 64 << 10
+	buf := gatherBuffers.Get().(*[]byte)
+	ends := make([]int, 0, len(packets))
+	for done := 0; done < len(packets); {
+		ends = ends[:0]
+		c.net.begin((*buf)[:0])
+		var err error
+		for next := done; next < len(packets) && err == nil; next++ {
+			if held := c.net.held(); held > 0 && held+len(packets[next].Bytes()) > gatherLimit {
+				break
+			}
+			if err = c.writeMessage(packets[next]); err == nil {
+				ends = append(ends, c.net.held())
+			}
+		}
+		n, used, flushErr := c.net.flush()
+		if cap(used) <= 2*gatherLimit {
+			*buf = used[:0]
+		}
+		whole := 0
+		for whole < len(ends) && ends[whole] <= n {
+			whole++
+		}
+		done += whole
+		if err = errors.Join(err, flushErr); err != nil {
+			return done, err
+		}
+	}
+	gatherBuffers.Put(buf)
+	return len(packets), nil
+}
+
+var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+func (c *Conn) writeMessage(p *frame.Packet) error {
+	kind := p.Type()
+	switch kind {
+	case frame.KindText, frame.KindBinary:
+	case frame.KindNone:
+		kind = frame.KindBinary
+	case frame.KindClose, frame.KindPing, frame.KindPong:
+		return c.ws.WriteControl(kind, p.Bytes(), time.Now().Add(controlTimeout))
+	default:
+		p.Refuse(fmt.Errorf("websocket: no message type %d", kind))
+		return nil
+	}
+	return c.ws.WriteMessage(kind, p.Bytes())
+}
+
+func (c *Conn) writeClose(payload []byte) error {
+	err := c.ws.WriteControl(websocket.CloseMessage, payload, time.Now().Add(controlTimeout))
+	if errors.Is(err, websocket.ErrCloseSent) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown sends a close frame with code (0: 1000) and reason, and gives the peer a second to answer it.
+func (c *Conn) Shutdown(code int, reason string) error {
+	c.closing.Store(true)
+	if code == 0 {
+		code = websocket.CloseNormalClosure
+	}
+	err := c.writeClose(websocket.FormatCloseMessage(code, reason[:min(len(reason), 123)]))
+	return errors.Join(err, c.ws.SetReadDeadline(time.Now().Add(lingerTimeout)))
+}
+
+// lingerTimeout is how long a connection that was closed here may still be read, for the peer's own close.
+const lingerTimeout = time.Second
+
+// Close closes the socket at once.
+func (c *Conn) Close() error { return c.ws.Close() }
+
+// Drain reads what the peer still sends and throws it away, until its end or for timeout.
+func (c *Conn) Drain(timeout time.Duration) { frame.Drain(c.net.Conn, timeout) }
