@@ -1,0 +1,221 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/hook"
+)
+
+// Conn is a connection as one message sees it: its WebSocket type and message data are that message's, the rest is
+// shared by all views of the connection. A handler may keep it and use it later, from any goroutine. Two views of one
+// connection may differ as pointers: compare GetID. None of its methods blocks.
+type Conn struct {
+	c    *connection
+	kind int // that the message had, static
+
+	mu      sync.Mutex // guards the rest
+	wst     int
+	changed bool
+	message map[string]any
+}
+
+func newConn(c *connection, kind int) *Conn { return &Conn{c: c, kind: kind, wst: kind} }
+
+// fresh reports whether the view does for another message of this kind.
+func (c *Conn) fresh(kind int) bool {
+	if c.kind != kind {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.changed
+}
+
+// View returns a view for something that is no message of the client, with the WebSocket type that the client last used:
+// last, where that still does, and else a new one. last may be nil.
+func (c *Conn) View(last *Conn) *Conn {
+	kind := c.c.view.Load().kind
+	if last != nil && last.c == c.c && last.fresh(kind) {
+		return last
+	}
+	return newConn(c.c, kind)
+}
+
+// GetID returns the remote address, or a numbered name such as "unix:7" where there is none. It is unique among the
+// live connections of a server.
+func (c *Conn) GetID() string { return c.c.id }
+
+// GetIP returns the IP of the remote address, "" where there is none. No header of a request is believed.
+func (c *Conn) GetIP() string {
+	addr := c.RemoteAddr()
+	if addr == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil || net.ParseIP(host) == nil {
+		return ""
+	}
+	return host
+}
+
+// RemoteAddr returns the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.c.pc.RemoteAddr() }
+
+// GetServer returns the server that accepted the connection.
+func (c *Conn) GetServer() *Server { return c.c.srv }
+
+// GetOpenTime returns when the connection was opened.
+func (c *Conn) GetOpenTime() time.Time { return c.c.openedAt }
+
+// GetOnlineTime returns for how long the connection has been open.
+func (c *Conn) GetOnlineTime() time.Duration { return time.Since(c.c.openedAt) }
+
+// IsWebsocket reports whether the connection began with a WebSocket request.
+func (c *Conn) IsWebsocket() bool { return c.c.head != nil }
+
+// GetWebsocketRequest returns the request that the connection began with, parsed anew on each call; nil where there was
+// none. Of a head above 4 KiB the last header fields are missing.
+func (c *Conn) GetWebsocketRequest() *http.Request {
+	if c.c.head == nil {
+		return nil
+	}
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(c.c.head)))
+	if err != nil {
+		return nil
+	}
+	if addr := c.RemoteAddr(); addr != nil {
+		req.RemoteAddr = addr.String()
+	}
+	return req
+}
+
+// IsClosed reports whether the connection was closed: Close was called, or it has ended.
+func (c *Conn) IsClosed() bool {
+	c.c.mu.Lock()
+	defer c.c.mu.Unlock()
+	return c.c.ended || c.c.closing.Load()
+}
+
+// GetWST returns the WebSocket type of the message, and of what is written back: text or binary, 0 on other transports.
+// Before the first message it is text.
+func (c *Conn) GetWST() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wst
+}
+
+// SetWST sets the WebSocket type of what is written by this view from now on, and returns the view.
+func (c *Conn) SetWST(wst int) *Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = c.changed || wst != c.wst
+	c.wst = wst
+	return c
+}
+
+// SetData stores value under key for as long as the connection lives, and returns the view. nil removes the key.
+func (c *Conn) SetData(key string, value any) *Conn {
+	c.c.mu.Lock()
+	defer c.c.mu.Unlock()
+	c.c.data = set(c.c.data, key, value)
+	return c
+}
+
+// GetData returns what SetData stored under key, nil if nothing. The query parameters of a WebSocket connection's URL are
+// there from the start: a string, or []string where one came more than once.
+func (c *Conn) GetData(key string) any {
+	c.c.mu.Lock()
+	defer c.c.mu.Unlock()
+	return c.c.data[key]
+}
+
+// SetMessageData stores value under key for this message only, and returns the view. nil removes the key.
+func (c *Conn) SetMessageData(key string, value any) *Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = true
+	c.message = set(c.message, key, value)
+	return c
+}
+
+// GetMessageData returns what SetMessageData stored under key for this message, nil if nothing.
+func (c *Conn) GetMessageData(key string) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.message[key]
+}
+
+func set(m map[string]any, key string, value any) map[string]any {
+	if value == nil {
+		delete(m, key)
+		return m
+	}
+	if m == nil {
+		m = map[string]any{}
+	}
+	m[key] = value
+	return m
+}
+
+// Attachment returns what SetAttachment stored last, nil if nothing.
+func (c *Conn) Attachment() any { return c.c.attachment.Load() }
+
+// SetAttachment stores the connection's one value for the layer that owns the server: a gateway keeps its session here,
+// where reading it costs next to nothing. Values of one connection must be of one type. Other code uses SetData.
+func (c *Conn) SetAttachment(value any) { c.c.attachment.Store(value) }
+
+// Write queues packet, of the view's WebSocket type, and returns at once; packet may be reused then. Each callback is
+// called exactly once: with nil when the bytes were handed to the kernel, on the goroutine that writes, and else with why
+// they were not, maybe before Write returns: ErrConnClosed, ErrSlowConsumer, ErrPacketTooLarge, the network's. An empty
+// packet is a packet.
+func (c *Conn) Write(packet []byte, callback ...func(err error)) {
+	done := frame.JoinCallbacks(callback)
+	if handlers := c.c.srv.events.writeBefore.All(); len(handlers) > 0 {
+		var err error
+		if packet, err = c.beforeWrite(packet, handlers); err != nil {
+			c.c.finish(frame.NewPacket(0, nil, done), err)
+			return
+		}
+	}
+	if len(packet) > c.c.srv.opts.warnSize {
+		c.c.srv.log().Warn("large packet written", "conn", c.c.id, "bytes", len(packet))
+	}
+	c.c.write(frame.NewPacket(c.GetWST(), bytes.Clone(packet), done))
+}
+
+func (c *Conn) beforeWrite(packet []byte, handlers []ConnectionWritePacketBeforeEventHandler) (_ []byte, err error) {
+	hook.Guard(func() {
+		for _, handler := range handlers {
+			packet = handler(c.c.srv, c, packet)
+		}
+	}, func(value any, _ []byte) {
+		err = ErrHandlerPanic
+		c.c.srv.report(c, "ConnectionWritePacketBefore", value)
+	})
+	return packet, err
+}
+
+// Close ends the connection. What was written before is flushed, the peer is told (a WebSocket close frame), and the
+// closed event gets err, nil if none is given. It returns at once, and only the first call counts.
+func (c *Conn) Close(err ...error) {
+	reason := closeReason{code: codeNormal}
+	if len(err) > 0 && err[0] != nil {
+		reason.err = err[0]
+	}
+	c.c.close(reason)
+}
+
+// CloseWith is Close with what a WebSocket peer is told: code, 1000 or 3000 to 4999, and reason, 123 bytes at most.
+func (c *Conn) CloseWith(code int, reason string, err ...error) {
+	r := closeReason{code: code, text: reason}
+	if len(err) > 0 {
+		r.err = err[0]
+	}
+	c.c.close(r)
+}

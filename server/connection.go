@@ -1,0 +1,311 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/hook"
+	"github.com/minotaur-gateway/gateway/internal/outq"
+)
+
+// WebSocket close codes (RFC 6455, section 7.4.1).
+const (
+	codeNormal          = 1000
+	codeGoingAway       = 1001
+	codeUnsupported     = 1003
+	codePolicyViolation = 1008
+	codeTooBig          = 1009
+	codeInternalError   = 1011
+)
+
+// connection is what all views of a client's connection share.
+type connection struct {
+	srv      *Server // static, as are the next six
+	pc       PacketConn
+	id       string
+	openedAt time.Time
+	head     []byte // of the WebSocket request, nil where there was none
+	box      *mailbox
+	out      *outq.Queue
+
+	view       atomic.Pointer[Conn] // the view that the next packet of its kind gets
+	attachment atomic.Value
+	waiting    atomic.Int64 // bytes in the mailbox
+	closing    atomic.Bool
+
+	mu         sync.Mutex // guards the rest
+	data       map[string]any
+	reason     closeReason
+	writerDone chan struct{} // non-nil once the writer was started
+	ended      bool          // reading is over: no writer starts any more
+	timer      *time.Timer   // bounds closing
+}
+
+// closeReason is why a connection ends from this side: what the closed event reports and what the peer is told.
+type closeReason struct {
+	err  error
+	code int
+	text string
+}
+
+// requester is implemented by connections that began with an HTTP request.
+type requester interface {
+	requestHead() []byte
+	query() url.Values
+}
+
+// drainer is implemented by connections that can read on when nothing of it makes sense any more.
+type drainer interface {
+	Drain(timeout time.Duration)
+}
+
+func newConnection(s *Server, pc PacketConn) *connection {
+	c := &connection{srv: s, pc: pc, openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
+	kind := frame.KindNone
+	if r, ok := pc.(requester); ok {
+		c.head, kind = r.requestHead(), frame.KindText
+		for key, values := range r.query() {
+			if c.data == nil {
+				c.data = map[string]any{}
+			}
+			if c.data[key] = values; len(values) == 1 {
+				c.data[key] = values[0]
+			}
+		}
+	}
+	c.view.Store(newConn(c, kind))
+	return c
+}
+
+// serve reads the connection until its end. It is the connection's goroutine, and joins the others.
+func (c *connection) serve() {
+	defer c.srv.forget(c)
+	if c.box != nil && c.srv.opts.async {
+		go c.box.run()
+		defer func() { c.box.end(); <-c.box.ended }()
+	}
+	c.post(func() { c.srv.handleOpened(c.view.Load()) })
+	err := c.read()
+	c.endWriting(err)
+	c.pc.Close()
+	done := make(chan struct{})
+	c.post(func() {
+		defer close(done)
+		c.srv.handleClosed(c.view.Load(), c.outcome(err))
+	})
+	<-done
+}
+
+// post runs f in its turn: here, or behind what waits in the mailbox.
+func (c *connection) post(f func()) {
+	if c.box == nil {
+		f()
+		return
+	}
+	c.box.put(event{call: f})
+}
+
+func (c *connection) read() error {
+	for {
+		kind, packet, err := c.pc.ReadPacket()
+		if err != nil {
+			return err
+		}
+		c.srv.stats.received.Add(1)
+		if c.closing.Load() {
+			c.srv.stats.discarded.Add(1)
+			continue
+		}
+		if len(packet) > c.srv.opts.warnSize {
+			c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
+		}
+		c.deliver(c.viewOf(kind), packet)
+	}
+}
+
+func (c *connection) deliver(view *Conn, packet []byte) {
+	if c.box == nil {
+		c.srv.handlePacket(view, packet)
+		return
+	}
+	if size := int64(mailboxSize(packet)); c.waiting.Add(size) > mailboxBytes && c.waiting.Load() > size {
+		c.waiting.Add(-size)
+		c.srv.stats.mailbox.Add(1)
+		c.srv.stats.discarded.Add(1)
+		c.close(closeReason{err: ErrMailboxFull, code: codePolicyViolation, text: "too many packets"})
+		return
+	}
+	c.box.put(event{view: view, packet: packet})
+}
+
+// viewOf returns the view for a packet of this kind: the last one, unless it is of another kind or a handler changed it.
+func (c *connection) viewOf(kind int) *Conn {
+	view := c.view.Load()
+	if view.fresh(kind) {
+		return view
+	}
+	view = newConn(c, kind)
+	c.view.Store(view)
+	return view
+}
+
+func (c *connection) ending() bool { return c.closing.Load() }
+
+// outcome is what the closed event reports: nil for an orderly end.
+func (c *connection) outcome(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() {
+		return c.reason.err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// write queues a packet of the connection.
+func (c *connection) write(p *frame.Packet) {
+	if err := frame.CheckSize(len(p.Bytes()), max(maxWriteSize, c.srv.opts.queueBytes)); err != nil {
+		c.finish(p, err)
+		return
+	}
+	err := c.out.Put(p)
+	if err == nil {
+		c.startWriter()
+		return
+	}
+	if errors.Is(err, outq.ErrFull) {
+		c.srv.stats.slow.Add(1)
+		err = ErrSlowConsumer
+		c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"})
+		c.cut(err)
+	}
+	c.finish(p, err)
+}
+
+// startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
+// has none.
+func (c *connection) startWriter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writerDone == nil && !c.ended {
+		c.writerDone = make(chan struct{})
+		go c.writeLoop()
+	}
+}
+
+func (c *connection) writeLoop() {
+	defer close(c.writerDone)
+	if err := c.out.Run(c.pc.WritePackets, c.finish); err != nil {
+		c.mu.Lock()
+		if !c.closing.Swap(true) {
+			c.reason.err = err
+		}
+		c.mu.Unlock()
+		c.pc.Close()
+		return
+	}
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	if err := c.pc.Shutdown(reason.code, reason.text); err != nil {
+		c.pc.Close()
+		return
+	}
+	c.limitClosing(lingerTimeout)
+}
+
+// endWriting ends the writer when reading is over. What is still queued after the peer has gone gets an error.
+func (c *connection) endWriting(err error) {
+	c.mu.Lock()
+	c.ended = true
+	done := c.writerDone
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	if !c.closing.Load() {
+		c.tell(err)
+	}
+	c.out.Abort(ErrConnClosed)
+	c.pc.Close()
+	if done != nil {
+		<-done
+		return
+	}
+	c.out.Discard(ErrConnClosed, c.finish)
+}
+
+// tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a
+// moment: a socket closed on unread bytes would take our last words back.
+func (c *connection) tell(err error) {
+	code := 0
+	switch {
+	case errors.Is(err, ErrMessageType):
+		code = codeUnsupported
+	case errors.Is(err, ErrPacketTooLarge):
+		code = codeTooBig
+	default:
+		return
+	}
+	if d, ok := c.pc.(drainer); ok && c.pc.Shutdown(code, err.Error()) == nil {
+		d.Drain(lingerTimeout)
+	}
+}
+
+// finish reports a packet's outcome to its callback.
+func (c *connection) finish(p *frame.Packet, err error) {
+	if err == nil {
+		c.srv.stats.written.Add(1)
+	} else {
+		c.srv.stats.failed.Add(1)
+	}
+	hook.Guard(func() { p.Finish(err) }, func(value any, stack []byte) {
+		c.srv.stats.panics.Add(1)
+		c.srv.log().Error("write callback panicked", "conn", c.id, "panic", value, "stack", string(stack))
+	})
+}
+
+// close begins the end from this side: what was written before is flushed, the peer is told, the reader goes on until
+// the peer ends too. Each step is bounded. Only the first call counts.
+func (c *connection) close(reason closeReason) {
+	c.mu.Lock()
+	first := !c.closing.Load()
+	if first {
+		c.reason = reason
+		c.closing.Store(true)
+	}
+	c.mu.Unlock()
+	if !first {
+		return
+	}
+	c.limitClosing(c.srv.opts.writeTimeout)
+	c.out.Close(ErrConnClosed)
+	c.startWriter()
+}
+
+// limitClosing closes the socket after d, whatever is still under way.
+func (c *connection) limitClosing(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timer = time.AfterFunc(d, func() { c.pc.Close() })
+}
+
+// cut ends the connection at once; what is queued gets err.
+func (c *connection) cut(err error) {
+	c.out.Abort(err)
+	c.pc.Close()
+}

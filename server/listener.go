@@ -1,0 +1,131 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// listen binds addr for stream sockets of network, behind TLS where the options say so.
+func listen(network Network, addr string, opts options) (net.Listener, error) {
+	var tlsConfig *tls.Config
+	if opts.certFile != "" || opts.keyFile != "" {
+		cert, err := tls.LoadX509KeyPair(opts.certFile, opts.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: certificate %q, key %q: %w", ErrBadOption, opts.certFile, opts.keyFile, err)
+		}
+		tlsConfig = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}
+	}
+	ln, err := listenPlain(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	ln = &patientListener{Listener: ln, logger: opts.logger, closed: make(chan struct{})}
+	if tlsConfig != nil {
+		ln = tls.NewListener(ln, tlsConfig)
+	}
+	return ln, nil
+}
+
+func listenPlain(network Network, addr string) (net.Listener, error) {
+	if network == NetworkUnix {
+		return listenUnix(addr)
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, fmt.Errorf("%w %q: want host:port or :port: %w", ErrBadAddress, addr, err)
+	}
+	if network == NetworkWebsocket {
+		network = NetworkTcp
+	}
+	ln, err := net.Listen(string(network), addr)
+	if err != nil {
+		return nil, fmt.Errorf("server: listen on %s %q: %w", network, addr, err)
+	}
+	return ln, nil
+}
+
+// listenUnix binds a path. A socket that nobody listens on is replaced; whatever else is there stays, and is an error.
+func listenUnix(path string) (net.Listener, error) {
+	if path == "" || strings.ContainsRune(path, 0) {
+		return nil, fmt.Errorf("%w %q: want the path of a unix socket", ErrBadAddress, path)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("server: listen on unix %q: %w", path, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("%w: %q is no socket (%s)", ErrNotDeadSocket, path, info.Mode())
+	default:
+		conn, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("%w: %q: somebody listens there", ErrNotDeadSocket, path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("server: remove dead socket %q: %w", path, err)
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("server: listen on unix %q: %w", path, err)
+	}
+	return ln, nil
+}
+
+// patientListener waits and tries again where accepting fails for the moment: no descriptors, no memory, a peer that left.
+type patientListener struct {
+	net.Listener
+	logger *slog.Logger
+	closed chan struct{}
+	once   sync.Once
+}
+
+const (
+	firstAcceptPause = 5 * time.Millisecond
+	longAcceptPause  = 500 * time.Millisecond
+)
+
+func (l *patientListener) Accept() (net.Conn, error) {
+	for pause := firstAcceptPause; ; pause = min(2*pause, longAcceptPause) {
+		conn, err := l.Listener.Accept()
+		if err == nil || errors.Is(err, net.ErrClosed) || !passing(err) {
+			return conn, err
+		}
+		if pause == firstAcceptPause || pause == longAcceptPause {
+			l.logger.Warn("accept failed, trying again", "address", l.Addr().String(), "err", err, "pause", pause)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-l.closed:
+			timer.Stop()
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (l *patientListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// passing reports whether an accept error may go away by itself.
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,193 @@
+// Package server accepts clients over WebSocket, TCP and Unix sockets and hands their packets, whole whatever the
+// transport, to registered handlers. It is the lower half of a gateway, and the whole of a hand-written endpoint.
+//
+// Handlers of one connection run one at a time and in order: opened, packets, closed. Handlers of different
+// connections run in parallel unless WithSerialHandlers is given. They run on the goroutine that reads the connection
+// and should not block; WithAsyncHandlers gives each connection a goroutine of its own for that.
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+)
+
+// Server accepts connections. Its methods may be called from any goroutine, handlers included; none of them but Run blocks.
+type Server struct {
+	network Network
+	opts    options // static after New
+	events  events
+	stats   counters
+
+	stop     chan struct{} // closed by Shutdown
+	stopOnce sync.Once
+
+	mu        sync.Mutex // guards the rest
+	running   bool
+	accepting bool
+	transport Transport // of the Run going on
+	online    map[string]*connection
+	serial    uint64 // numbers connections without an address
+	serving   sync.WaitGroup
+	box       *mailbox // WithSerialHandlers: of the Run going on
+}
+
+// New returns a Server for network, configured by options. It panics on a network that GetNetworks doesn't list, as the
+// original did; other mistakes are errors of Run.
+func New(network Network, options ...Option) *Server {
+	if !slices.Contains(networks, network) {
+		panic(fmt.Errorf("server: unknown network %q: one of %v", string(network), networks))
+	}
+	s := &Server{network: network, opts: defaultOptions(), stop: make(chan struct{}), online: map[string]*connection{}}
+	for _, option := range options {
+		if option != nil {
+			option(s)
+		}
+	}
+	return s
+}
+
+// GetNetwork returns the network that New was given.
+func (s *Server) GetNetwork() Network { return s.network }
+
+// IsSocket reports whether connections come over the server's network.
+func (s *Server) IsSocket() bool { return s.network.IsSocket() }
+
+// Addr returns where the server listens, nil while it doesn't: after Run(":0") the port that was chosen.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transport == nil || !s.accepting {
+		return nil
+	}
+	return s.transport.Addr()
+}
+
+// GetOnline returns the live connection with this ID, nil if there is none.
+func (s *Server) GetOnline(id string) *Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.online[id]; ok {
+		return c.view.Load()
+	}
+	return nil
+}
+
+// GetOnlineCount returns how many connections are live.
+func (s *Server) GetOnlineCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.online)
+}
+
+// GetOnlineAll returns the live connections by ID, in a map of the caller's own.
+func (s *Server) GetOnlineAll() map[string]*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[string]*Conn, len(s.online))
+	for id, c := range s.online {
+		all[id] = c.view.Load()
+	}
+	return all
+}
+
+// IsOnline reports whether a connection with this ID is live.
+func (s *Server) IsOnline(id string) bool { return s.GetOnline(id) != nil }
+
+// CloseConn closes the connection with this ID, as its Close does. An unknown ID changes nothing.
+func (s *Server) CloseConn(id string) {
+	if conn := s.GetOnline(id); conn != nil {
+		conn.Close()
+	}
+}
+
+// Broadcast writes packet to every live connection for which all filters return true. Filters run on the caller's goroutine.
+func (s *Server) Broadcast(packet []byte, filter ...func(conn *Conn) bool) {
+	for _, conn := range s.GetOnlineAll() {
+		if !slices.ContainsFunc(filter, func(f func(*Conn) bool) bool { return !f(conn) }) {
+			conn.Write(packet)
+		}
+	}
+}
+
+// Stats are a server's counters since it was made.
+type Stats struct {
+	Opened, Closed     uint64 // connections
+	PacketsReceived    uint64 // whole packets read
+	PacketsWritten     uint64 // handed to the kernel
+	PacketsAborted     uint64 // kept from later handlers by a preprocess handler's abort
+	WritesFailed       uint64 // packets given to Write that were not written; their callbacks got the error
+	SlowConsumers      uint64 // connections closed because their outbound queue was full
+	MailboxesFull      uint64 // connections closed because they sent faster than they were handled
+	PacketsDiscarded   uint64 // read from connections that were closing already
+	HandlerPanics      uint64 // recovered
+	ConnectionsRefused uint64 // accepted by the transport while shutting down
+}
+
+type counters struct {
+	opened, closed, received, written, aborted, failed, slow, mailbox, discarded, panics, refused atomic.Uint64
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	c := &s.stats
+	return Stats{
+		Opened: c.opened.Load(), Closed: c.closed.Load(), PacketsReceived: c.received.Load(),
+		PacketsWritten: c.written.Load(), PacketsAborted: c.aborted.Load(), WritesFailed: c.failed.Load(),
+		SlowConsumers: c.slow.Load(), MailboxesFull: c.mailbox.Load(), PacketsDiscarded: c.discarded.Load(),
+		HandlerPanics: c.panics.Load(), ConnectionsRefused: c.refused.Load(),
+	}
+}
+
+func (s *Server) log() *slog.Logger { return s.opts.logger }
+
+// accept registers pc and starts its goroutine.
+func (s *Server) accept(pc PacketConn) {
+	c := newConnection(s, pc)
+	s.mu.Lock()
+	if !s.accepting {
+		s.mu.Unlock()
+		s.stats.refused.Add(1)
+		pc.Close()
+		return
+	}
+	c.id = s.newIDLocked(pc.RemoteAddr())
+	c.box = s.box
+	if s.opts.async && c.box == nil {
+		c.box = newMailbox()
+	}
+	s.online[c.id] = c
+	s.serving.Add(1)
+	s.mu.Unlock()
+	s.stats.opened.Add(1)
+	go c.serve()
+}
+
+// newIDLocked returns the remote address, or a numbered name where that says nothing or is taken by a connection that has not quite ended.
+func (s *Server) newIDLocked(addr net.Addr) string {
+	network, id := string(s.network), ""
+	if addr != nil {
+		network, id = addr.Network(), addr.String()
+	}
+	if _, taken := s.online[id]; !taken && id != "" && id != "@" && network != "unix" {
+		return id
+	}
+	s.serial++
+	if id == "" || id == "@" || network == "unix" {
+		return network + ":" + strconv.FormatUint(s.serial, 10)
+	}
+	return id + "#" + strconv.FormatUint(s.serial, 10)
+}
+
+// forget removes a connection that has ended.
+func (s *Server) forget(c *connection) {
+	s.mu.Lock()
+	delete(s.online, c.id)
+	s.mu.Unlock()
+	s.stats.closed.Add(1)
+	s.serving.Done()
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+)
+
+// streamTransport accepts TCP and Unix sockets, with and without TLS, and marks packets on them by a framer.
+type streamTransport struct {
+	network  Network
+	opts     options
+	listener net.Listener
+
+	ctx    context.Context // ends handshakes at Close
+	cancel context.CancelFunc
+	shakes sync.WaitGroup
+}
+
+var _ Transport = (*streamTransport)(nil)
+
+func newStreamTransport(network Network, opts options) (*streamTransport, error) {
+	t := &streamTransport{network: network, opts: opts}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t, nil
+}
+
+func (t *streamTransport) Listen(addr string) (err error) {
+	t.listener, err = listen(t.network, addr, t.opts)
+	return err
+}
+
+func (t *streamTransport) Addr() net.Addr { return t.listener.Addr() }
+
+func (t *streamTransport) Serve(acceptor *Acceptor) error {
+	for {
+		conn, err := t.listener.Accept()
+		if err != nil {
+			if t.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		if secure, ok := conn.(*tls.Conn); ok {
+			t.shakes.Add(1)
+			go t.handshake(secure, acceptor)
+			continue
+		}
+		acceptor.Accept(newStreamConn(conn, t.opts))
+	}
+}
+
+func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
+	defer t.shakes.Done()
+	ctx, cancel := context.WithTimeout(t.ctx, handshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		t.opts.logger.Debug("tls handshake failed", "conn", conn.RemoteAddr().String(), "err", err)
+		conn.Close()
+		return
+	}
+	acceptor.Accept(newStreamConn(conn, t.opts))
+}
+
+func (t *streamTransport) Close() error {
+	t.cancel()
+	var err error
+	if t.listener != nil {
+		if err = t.listener.Close(); errors.Is(err, net.ErrClosed) {
+			err = nil
+		}
+	}
+	t.shakes.Wait()
+	return err
+}
+
+// streamConn is a PacketConn over a byte stream.
+type streamConn struct {
+	net.Conn
+	reader  *frame.Reader
+	framer  frame.Framer
+	timeout time.Duration // for each write
+}
+
+var _ PacketConn = (*streamConn)(nil)
+
+func newStreamConn(conn net.Conn, opts options) *streamConn {
+	return &streamConn{
+		Conn: conn, framer: opts.framer, timeout: opts.writeTimeout,
+		reader: frame.NewReader(conn, opts.framer, opts.maxPacket, packetTimeout, 0),
+	}
+}
+
+// NewStreamConn makes a PacketConn of a byte stream, for transports of one's own: framer marks the packets, one above
+// maxPacketSize bytes ends the connection, and each write has DefaultWriteTimeout.
+func NewStreamConn(conn net.Conn, framer Framer, maxPacketSize int) PacketConn {
+	opts := defaultOptions()
+	opts.framer, opts.maxPacket = framer, maxPacketSize
+	return newStreamConn(conn, opts)
+}
+
+func (c *streamConn) ReadPacket() (int, []byte, error) {
+	packet, err := c.reader.Next()
+	return frame.KindNone, packet, err
+}
+
+func (c *streamConn) WritePackets(packets []*Packet) (int, error) {
+	return frame.WriteStream(c.Conn, c.framer, packets, c.timeout)
+}
+
+// Shutdown ends the stream from this side, where the connection can do that.
+func (c *streamConn) Shutdown(int, string) error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+// Drain reads what the peer still sends and throws it away, until its end or for timeout.
+func (c *streamConn) Drain(timeout time.Duration) { frame.Drain(c.Conn, timeout) }

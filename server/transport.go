@@ -1,0 +1,52 @@
+package server
+
+import (
+	"net"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+)
+
+// Packet is one message on its way out: Type is its WebSocket type (0: none), Bytes its payload, which must not be changed.
+type Packet = frame.Packet
+
+// Framer marks the packets on a byte stream; see WithFramer.
+type Framer = frame.Framer
+
+// Transport accepts connections of one network. Give one of your own to WithTransport: a game's own protocol, a
+// network that is not in the standard library, an in-memory one for tests. Run calls Listen, then Serve on a goroutine of
+// its own; Close comes after both, or after Listen failed, and may come twice. A Transport serves one Run at a time.
+type Transport interface {
+	// Listen binds addr and returns at once. Its error is Run's.
+	Listen(addr string) error
+	// Addr is where it listens.
+	Addr() net.Addr
+	// Serve accepts until Close and hands each connection to acceptor. It returns nil after Close, and else why it can't go on.
+	Serve(acceptor *Acceptor) error
+	// Close stops accepting, makes Serve return and waits for the transport's own goroutines. Connections that were
+	// handed over go on: they are the server's.
+	Close() error
+}
+
+// PacketConn is one accepted connection, as its transport sees it. One goroutine reads, one writes, any goroutine
+// may close.
+type PacketConn interface {
+	// ReadPacket blocks until the next packet, which belongs to the caller. kind is its WebSocket type, or 0. io.EOF is an orderly end.
+	ReadPacket() (kind int, packet []byte, err error)
+	// WritePackets writes packets in order, within the transport's write timeout, and returns how many of them, from
+	// the first on, were handed to the kernel in full. It keeps nothing of them.
+	WritePackets(packets []*Packet) (written int, err error)
+	// Shutdown says good-bye after what was written: a close frame with code and reason where there is such a thing,
+	// the end of the stream where there is not. Code 0 is a normal end. ReadPacket goes on until the peer ends too.
+	Shutdown(code int, reason string) error
+	// Close closes at once and makes ReadPacket and WritePackets return.
+	Close() error
+	// RemoteAddr is the peer's address. The connection's ID and IP are taken from it.
+	RemoteAddr() net.Addr
+}
+
+// Acceptor takes the connections of a Transport.
+type Acceptor struct{ srv *Server }
+
+// Accept makes pc a connection of the server and returns at once; pc is the server's from then on. While the server is
+// shutting down, pc is closed.
+func (a *Acceptor) Accept(pc PacketConn) { a.srv.accept(pc) }
