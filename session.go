@@ -1,0 +1,228 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+const (
+	// moveGrace is how long after a move the old endpoint's replies are still delivered, and Forwards to it follow the move.
+	moveGrace = time.Second
+	// sessionShare is how many bytes one session may have waiting in a link's queue.
+	sessionShare = 256 << 10
+	// laneRest is how long a session must have been silent before it may change to a link that carries less.
+	laneRest = time.Second
+)
+
+// session is a client as endpoints see it.
+type session struct {
+	gw   *Gateway // static, as are the next two
+	key  uint64
+	conn *server.Conn // some view of the client's connection
+	down atomic.Pointer[server.Conn]
+
+	mu       sync.Mutex // guards the rest; taken before Endpoint.mu
+	ended    bool
+	bindings []binding
+	openings []*opening
+}
+
+// binding says which endpoint a session is on, under one name.
+type binding struct {
+	name     string
+	endpoint *Endpoint
+}
+
+// opening is a session on one endpoint: it was forwarded there, and until the client leaves or is moved away that
+// endpoint may send to it.
+type opening struct {
+	session  *session  // static, as is the next
+	endpoint *Endpoint // static
+	lane     atomic.Pointer[link]
+	pending  atomic.Int64 // bytes forwarded and not yet written
+	asked    atomic.Int64 // when the first packet left that is not answered yet, nanoseconds since the gateway's start; 0: none
+	left     atomic.Int64 // when it was moved away, the same; 0: it wasn't
+
+	movedTo *Endpoint // guarded by session.mu, as are the next two
+	last    int64     // when a packet was forwarded last, the same
+	epoch   uint64    // of the endpoint's links when the lane was chosen
+}
+
+// sessionOf returns the gateway's session for conn, nil if there is none.
+func (g *Gateway) sessionOf(conn *server.Conn) *session {
+	if conn == nil {
+		return nil
+	}
+	if s, ok := conn.Attachment().(*session); ok && s.gw == g {
+		return s
+	}
+	return nil
+}
+
+// openSession makes a session for a client that has come.
+func (g *Gateway) openSession(conn *server.Conn) {
+	s := &session{gw: g, conn: conn}
+	g.keys.add(s, conn.RemoteAddr())
+	conn.SetAttachment(s)
+	g.counts.add(connsOpened)
+}
+
+// closeSession ends the session of a client that has left, everywhere.
+func (g *Gateway) closeSession(conn *server.Conn) {
+	s := g.sessionOf(conn)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for _, b := range s.bindings {
+		b.endpoint.bound.Add(-1)
+	}
+	for _, o := range s.openings {
+		o.endpoint.detach(o)
+	}
+	s.bindings, s.openings = nil, nil
+	g.keys.remove(s)
+	g.counts.add(connsClosed)
+}
+
+// view returns the conn that a packet from an endpoint is handled with: of the type the client last used.
+func (s *session) view() *server.Conn {
+	last := s.down.Load()
+	view := s.conn.View(last)
+	if view != last {
+		s.down.Store(view)
+	}
+	return view
+}
+
+// boundTo returns the endpoint that the session is on under name, nil if none.
+func (s *session) boundTo(name string) *Endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.bindings {
+		if b.name == name {
+			return b.endpoint
+		}
+	}
+	return nil
+}
+
+func (s *session) bindLocked(e *Endpoint) {
+	for i, b := range s.bindings {
+		if b.name != e.name {
+			continue
+		}
+		if b.endpoint != e {
+			b.endpoint.bound.Add(-1)
+			s.bindings[i].endpoint = e
+			e.bound.Add(1)
+		}
+		return
+	}
+	s.bindings = append(s.bindings, binding{name: e.name, endpoint: e})
+	e.bound.Add(1)
+}
+
+// opening returns the session's opening on e, nil if e may not send to it.
+func (s *session) opening(e *Endpoint) *opening {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.findLocked(e)
+	if o == nil {
+		return nil
+	}
+	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
+		return nil
+	}
+	return o
+}
+
+func (s *session) findLocked(e *Endpoint) *opening {
+	for _, o := range s.openings {
+		if o.endpoint == e {
+			return o
+		}
+	}
+	return nil
+}
+
+// openLocked returns the session's opening on e, a new one where there is none or where it was moved away.
+func (s *session) openLocked(e *Endpoint) *opening {
+	if o := s.findLocked(e); o != nil {
+		if o.left.Load() != 0 {
+			o.left.Store(0)
+			o.movedTo = nil
+		}
+		return o
+	}
+	o := &opening{session: s, endpoint: e}
+	e.attach(o)
+	s.openings = append(s.openings, o)
+	return o
+}
+
+// redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was.
+func (s *session) redirectLocked(e *Endpoint) *Endpoint {
+	for range s.openings { // no more steps than there are endpoints
+		o := s.findLocked(e)
+		if o == nil || o.movedTo == nil || s.gw.now()-o.left.Load() > int64(moveGrace) {
+			break
+		}
+		e = o.movedTo
+	}
+	return e
+}
+
+// forward sends f to e, or says why not.
+func (s *session) forward(e *Endpoint, f *forward) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return ErrConnectionNotFount
+	}
+	e = s.redirectLocked(e)
+	f.endpoint = e
+	if !e.usable() {
+		return ErrNoLink
+	}
+	// Bind and open before sending: a fast endpoint can answer before Enqueue returns.
+	s.bindLocked(e)
+	f.opening = s.openLocked(e)
+	return e.send(f, s.gw.now())
+}
+
+// move takes the session from source to dest, if it is bound to source. dest may send to it at once.
+func (s *session) move(source, dest *Endpoint) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.bindings, func(b binding) bool { return b.endpoint == source })
+	if i < 0 || s.ended {
+		return false
+	}
+	s.bindLocked(dest)
+	dest.chooseLane(s.openLocked(dest))
+	if o := s.findLocked(source); o != nil {
+		o.movedTo = dest
+		o.left.Store(s.gw.now())
+	}
+	return true
+}
+
+// leave forgets an endpoint that the gateway gives up.
+func (s *session) leave(e *Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.findLocked(e); o != nil {
+		e.detach(o)
+		s.openings = slices.DeleteFunc(s.openings, func(other *opening) bool { return other == o })
+	}
+	before := len(s.bindings)
+	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
+	e.bound.Add(int64(len(s.bindings) - before))
+}

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// Stats are a gateway's counters since it was made.
+type Stats struct {
+	ConnectionsOpened, ConnectionsClosed uint64
+	LinksOpened, LinksClosed             uint64
+
+	PacketsReceived  uint64 // from clients
+	PacketsForwarded uint64 // to endpoints, handed to the kernel
+	PacketsMoved     uint64 // taken from a lost link to another one before they were written
+	ForwardsFailed   uint64 // Forwards whose callback got an error, for whatever reason
+
+	PacketsFromEndpoints uint64 // whole packets read from links
+	PacketsDelivered     uint64 // of those, given to the handlers
+	DroppedMalformed     uint64 // of those, shorter than a header
+	DroppedControl       uint64 // of those, addressed to 0.0.0.0:0
+	DroppedUnknown       uint64 // of those, for a client that isn't there (any more)
+	DroppedNotOpen       uint64 // of those, for a client that was never forwarded to that endpoint, or has moved on
+
+	Unanswered    uint64 // packets to which an endpoint sent nothing back in time
+	ScansFailed   uint64
+	HandlerPanics uint64 // recovered by the gateway; the server counts its own
+}
+
+type counter int
+
+const (
+	connsOpened counter = iota
+	connsClosed
+	linksOpened
+	linksClosed
+	received
+	forwarded
+	moved
+	forwardsFailed
+	fromEndpoints
+	delivered
+	droppedMalformed
+	droppedControl
+	droppedUnknown
+	droppedNotOpen
+	unanswered
+	scansFailed
+	handlerPanics
+	counters
+)
+
+// counts are the counters, and when each was last logged.
+type counts struct {
+	n      [counters]atomic.Uint64
+	logged [counters]atomic.Int64 // Unix nanoseconds
+}
+
+func (c *counts) add(k counter) { c.n[k].Add(1) }
+
+// drop counts something that was dropped, and says so once a second at most.
+func (c *counts) drop(log *slog.Logger, k counter, reason string, endpoint *Endpoint) {
+	total := c.n[k].Add(1)
+	now := time.Now().UnixNano()
+	last := c.logged[k].Load()
+	if now-last >= int64(time.Second) && c.logged[k].CompareAndSwap(last, now) {
+		log.Warn("packet dropped", "reason", reason, "endpoint", endpoint.name, "address", endpoint.address, "total", total)
+	}
+}
+
+// Stats returns the counters.
+func (g *Gateway) Stats() Stats {
+	get := func(k counter) uint64 { return g.counts.n[k].Load() }
+	return Stats{
+		ConnectionsOpened: get(connsOpened), ConnectionsClosed: get(connsClosed),
+		LinksOpened: get(linksOpened), LinksClosed: get(linksClosed),
+		PacketsReceived: get(received), PacketsForwarded: get(forwarded), PacketsMoved: get(moved),
+		ForwardsFailed: get(forwardsFailed), PacketsFromEndpoints: get(fromEndpoints), PacketsDelivered: get(delivered),
+		DroppedMalformed: get(droppedMalformed), DroppedControl: get(droppedControl),
+		DroppedUnknown: get(droppedUnknown), DroppedNotOpen: get(droppedNotOpen),
+		Unanswered: get(unanswered), ScansFailed: get(scansFailed), HandlerPanics: get(handlerPanics),
+	}
+}
