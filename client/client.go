@@ -122,10 +122,10 @@ func (c *Client) connection() *connection {
 	return c.current
 }
 
-// Close writes what is queued, closes the socket and waits for the client's goroutines and for the callbacks of what
-// was queued; a server that doesn't read, or a callback that doesn't return, makes that take the write timeout. It doesn't
-// wait for a handler, nor for anything while a callback was running already, and so may be called from either. The
-// closed event gets err. A client that isn't running is left alone.
+// Close writes what is queued, closes the socket and waits for the client's goroutines; a server that doesn't read makes
+// that take the write timeout. It doesn't wait for the closed handlers, nor for another handler or callback that runs for
+// longer than 50 ms, and so may be called from each of them. The closed event gets err. A client that isn't running is
+// left alone.
 func (c *Client) Close(err ...error) {
 	conn := c.connection()
 	if conn == nil {

@@ -22,6 +22,7 @@ const (
 
 	silenceBeforePing = 5 * time.Second // of a WebSocket server; dead when the ping is not answered for as long again
 	lingerTimeout     = time.Second
+	userPatience      = 50 * time.Millisecond // for a handler or callback, which may be who waits
 	packetTimeout     = 30 * time.Second
 	linkReadBuffer    = 32 << 10 // many packets are cut from one read
 )

@@ -99,6 +99,10 @@ func (c *streamCore) Run(runState chan<- error, receive func(wst int, packet []b
 		packet, err := reader.Next()
 		if err != nil {
 			c.end(err)
+			if errors.Is(err, ErrPacketTooLarge) { // closed on unread bytes, the socket would take our last words back
+				c.shutdown()
+				frame.Drain(c.stream, lingerTimeout)
+			}
 			return
 		}
 		receive(frame.KindNone, packet)

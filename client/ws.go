@@ -47,6 +47,9 @@ func (c *wsCore) Run(runState chan<- error, receive func(wst int, packet []byte)
 		kind, packet, err := c.ws.ReadPacket()
 		if err != nil {
 			c.end(err)
+			if errors.Is(err, ErrPacketTooLarge) { // closed on unread bytes, the socket would take the close frame back
+				c.ws.Drain(lingerTimeout)
+			}
 			return
 		}
 		receive(kind, packet)

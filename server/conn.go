@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ func (c *Conn) fresh(kind int) bool {
 // View returns a view for something that is no message of the client, with the WebSocket type that the client last used:
 // last, where that still does, and else a new one. last may be nil.
 func (c *Conn) View(last *Conn) *Conn {
-	kind := c.c.view.Load().kind
+	kind := int(c.c.kind.Load())
 	if last != nil && last.c == c.c && last.fresh(kind) {
 		return last
 	}
@@ -57,11 +58,11 @@ func (c *Conn) GetIP() string {
 	if addr == nil {
 		return ""
 	}
-	host, _, err := net.SplitHostPort(addr.String())
-	if err != nil || net.ParseIP(host) == nil {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
 		return ""
 	}
-	return host
+	return ap.Addr().WithZone("").Unmap().String()
 }
 
 // RemoteAddr returns the peer's address.

@@ -26,15 +26,16 @@ const (
 
 // connection is what all views of a client's connection share.
 type connection struct {
-	srv      *Server // static, as are the next six
+	srv      *Server // static, as are the next seven
 	pc       PacketConn
 	id       string
 	openedAt time.Time
-	head     []byte // of the WebSocket request, nil where there was none
-	box      *mailbox
+	head     []byte   // of the WebSocket request, nil where there was none
+	box      *mailbox // nil: handlers run on the reading goroutine
+	ownBox   bool     // box is this connection's alone
 	out      *outq.Queue
 
-	view       atomic.Pointer[Conn] // the view that the next packet of its kind gets
+	kind       atomic.Int32 // WebSocket type that the peer used last
 	attachment atomic.Value
 	waiting    atomic.Int64 // bytes in the mailbox
 	closing    atomic.Bool
@@ -67,9 +68,9 @@ type drainer interface {
 
 func newConnection(s *Server, pc PacketConn) *connection {
 	c := &connection{srv: s, pc: pc, openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
-	kind := frame.KindNone
 	if r, ok := pc.(requester); ok {
-		c.head, kind = r.requestHead(), frame.KindText
+		c.head = r.requestHead()
+		c.kind.Store(frame.KindText)
 		for key, values := range r.query() {
 			if c.data == nil {
 				c.data = map[string]any{}
@@ -79,25 +80,24 @@ func newConnection(s *Server, pc PacketConn) *connection {
 			}
 		}
 	}
-	c.view.Store(newConn(c, kind))
 	return c
 }
 
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.
 func (c *connection) serve() {
 	defer c.srv.forget(c)
-	if c.box != nil && c.srv.opts.async {
+	if c.ownBox {
 		go c.box.run()
 		defer func() { c.box.end(); <-c.box.ended }()
 	}
-	c.post(func() { c.srv.handleOpened(c.view.Load()) })
+	c.post(func() { c.srv.handleOpened(c.detached()) })
 	err := c.read()
 	c.endWriting(err)
 	c.pc.Close()
 	done := make(chan struct{})
 	c.post(func() {
 		defer close(done)
-		c.srv.handleClosed(c.view.Load(), c.outcome(err))
+		c.srv.handleClosed(c.detached(), c.outcome())
 	})
 	<-done
 }
@@ -125,7 +125,10 @@ func (c *connection) read() error {
 		if len(packet) > c.srv.opts.warnSize {
 			c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
 		}
-		c.deliver(c.viewOf(kind), packet)
+		c.kind.Store(int32(kind))
+		// A view of its own for each packet: a handler may have kept the last one, and what this packet's handlers set
+		// must not show there.
+		c.deliver(newConn(c, kind), packet)
 	}
 }
 
@@ -144,26 +147,21 @@ func (c *connection) deliver(view *Conn, packet []byte) {
 	c.box.put(event{view: view, packet: packet})
 }
 
-// viewOf returns the view for a packet of this kind: the last one, unless it is of another kind or a handler changed it.
-func (c *connection) viewOf(kind int) *Conn {
-	view := c.view.Load()
-	if view.fresh(kind) {
-		return view
-	}
-	view = newConn(c, kind)
-	c.view.Store(view)
-	return view
-}
+// detached returns a view that is no message's, with the type that the peer used last: what one caller changes in it
+// shows neither in a message's view nor in another caller's.
+func (c *connection) detached() *Conn { return newConn(c, int(c.kind.Load())) }
 
 func (c *connection) ending() bool { return c.closing.Load() }
 
-// outcome is what the closed event reports: nil for an orderly end.
-func (c *connection) outcome(err error) error {
+// outcome is what the closed event reports: nil for an orderly end. Valid once reading is over.
+func (c *connection) outcome() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing.Load() {
-		return c.reason.err
-	}
+	return c.reason.err
+}
+
+// orderly returns nil for the errors by which reading ends without anything having gone wrong, and err for others.
+func orderly(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -182,12 +180,20 @@ func (c *connection) write(p *frame.Packet) {
 		return
 	}
 	if errors.Is(err, outq.ErrFull) {
-		c.srv.stats.slow.Add(1)
 		err = ErrSlowConsumer
-		c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"})
-		c.cut(err)
+		c.overflow(err)
 	}
 	c.finish(p, err)
+}
+
+// overflow ends a connection whose outbound queue is full. What is queued gets err: the peer doesn't read, so there is no
+// flushing it, and no telling why either.
+func (c *connection) overflow(err error) {
+	c.out.Abort(err)
+	if c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"}) {
+		c.srv.stats.slow.Add(1)
+	}
+	c.pc.Close()
 }
 
 // startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
@@ -203,13 +209,19 @@ func (c *connection) startWriter() {
 
 func (c *connection) writeLoop() {
 	defer close(c.writerDone)
-	if err := c.out.Run(c.pc.WritePackets, c.finish); err != nil {
-		c.mu.Lock()
-		if !c.closing.Swap(true) {
-			c.reason.err = err
+	var failed error
+	write := func(packets []*frame.Packet) (int, error) {
+		n, err := c.pc.WritePackets(packets)
+		if failed = err; err != nil && !errors.Is(err, net.ErrClosed) {
+			err = &writeError{err}
 		}
-		c.mu.Unlock()
-		c.pc.Close()
+		return n, err
+	}
+	if err := c.out.Run(write, c.finish); err != nil {
+		// A socket that was closed already, or a peer that said good-bye, is the reader's to report.
+		if failed != nil && !errors.Is(failed, net.ErrClosed) {
+			c.lose(failed)
+		}
 		return
 	}
 	c.mu.Lock()
@@ -222,6 +234,16 @@ func (c *connection) writeLoop() {
 	c.limitClosing(lingerTimeout)
 }
 
+// lose ends a connection that can't be written to any more.
+func (c *connection) lose(err error) {
+	c.mu.Lock()
+	if !c.closing.Swap(true) && !c.ended {
+		c.reason.err = err
+	}
+	c.mu.Unlock()
+	c.pc.Close()
+}
+
 // endWriting ends the writer when reading is over. What is still queued after the peer has gone gets an error.
 func (c *connection) endWriting(err error) {
 	c.mu.Lock()
@@ -230,11 +252,21 @@ func (c *connection) endWriting(err error) {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.mu.Unlock()
-	if !c.closing.Load() {
-		c.tell(err)
+	theirs := !c.closing.Load()
+	if theirs {
+		c.reason.err = orderly(err)
 	}
+	c.mu.Unlock()
 	c.out.Abort(ErrConnClosed)
+	fault := faultCode(err)
+	if done != nil && (fault != 0 || orderly(err) == nil) {
+		// Last words come after whole packets, and the answer to a close frame may be in the very bytes that the writer
+		// is writing.
+		awaitFor(done, lingerTimeout)
+	}
+	if theirs && fault != 0 {
+		c.tell(fault, err)
+	}
 	c.pc.Close()
 	if done != nil {
 		<-done
@@ -243,18 +275,30 @@ func (c *connection) endWriting(err error) {
 	c.out.Discard(ErrConnClosed, c.finish)
 }
 
-// tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a
-// moment: a socket closed on unread bytes would take our last words back.
-func (c *connection) tell(err error) {
-	code := 0
+// awaitFor waits until done is closed, but no longer than d.
+func awaitFor(done <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// faultCode is the close code for a peer that broke a rule, 0 for other ends.
+func faultCode(err error) int {
 	switch {
 	case errors.Is(err, ErrMessageType):
-		code = codeUnsupported
+		return codeUnsupported
 	case errors.Is(err, ErrPacketTooLarge):
-		code = codeTooBig
-	default:
-		return
+		return codeTooBig
 	}
+	return 0
+}
+
+// tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a
+// moment: a socket closed on unread bytes would take our last words back.
+func (c *connection) tell(code int, err error) {
 	if d, ok := c.pc.(drainer); ok && c.pc.Shutdown(code, err.Error()) == nil {
 		d.Drain(lingerTimeout)
 	}
@@ -274,21 +318,21 @@ func (c *connection) finish(p *frame.Packet, err error) {
 }
 
 // close begins the end from this side: what was written before is flushed, the peer is told, the reader goes on until
-// the peer ends too. Each step is bounded. Only the first call counts.
-func (c *connection) close(reason closeReason) {
+// the peer ends too. Each step is bounded. Only the first call counts, and reports true.
+func (c *connection) close(reason closeReason) bool {
 	c.mu.Lock()
-	first := !c.closing.Load()
-	if first {
+	first := !c.closing.Swap(true)
+	if first && (!c.ended || c.reason.err == nil) { // what ended reading stays the reason
 		c.reason = reason
-		c.closing.Store(true)
 	}
 	c.mu.Unlock()
 	if !first {
-		return
+		return false
 	}
 	c.limitClosing(c.srv.opts.writeTimeout)
 	c.out.Close(ErrConnClosed)
 	c.startWriter()
+	return true
 }
 
 // limitClosing closes the socket after d, whatever is still under way.

@@ -41,6 +41,13 @@ var (
 	ErrPacketTooLarge = frame.ErrPacketTooLarge
 )
 
+// writeError is what packets get that a failed write took with it: the network's error, and the end of the connection.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return "server: write: " + e.err.Error() }
+
+func (e *writeError) Unwrap() []error { return []error{e.err, ErrConnClosed} }
+
 // NetworkError is returned by Run for a network that this version has no transport for; see WithTransport.
 type NetworkError struct{ Network Network }
 

@@ -46,10 +46,20 @@ func listenPlain(network Network, addr string) (net.Listener, error) {
 		network = NetworkTcp
 	}
 	ln, err := net.Listen(string(network), addr)
-	if err != nil {
-		return nil, fmt.Errorf("server: listen on %s %q: %w", network, addr, err)
+	switch {
+	case err == nil:
+		return ln, nil
+	case atFault(err):
+		return nil, fmt.Errorf("%w %q: %w", ErrBadAddress, addr, err)
 	}
-	return ln, nil
+	return nil, fmt.Errorf("server: listen on %s %q: %w", network, addr, err)
+}
+
+// atFault reports whether listening failed because the address is none.
+func atFault(err error) bool {
+	var illegal *net.AddrError
+	var unknown *net.DNSError
+	return errors.As(err, &illegal) || errors.As(err, &unknown)
 }
 
 // listenUnix binds a path. A socket that nobody listens on is replaced; whatever else is there stays, and is an error.
@@ -77,10 +87,13 @@ func listenUnix(path string) (net.Listener, error) {
 		}
 	}
 	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("server: listen on unix %q: %w", path, err)
+	switch {
+	case err == nil:
+		return ln, nil
+	case errors.Is(err, syscall.EINVAL): // as a path too long for a socket gives
+		return nil, fmt.Errorf("%w %q: %w", ErrBadAddress, path, err)
 	}
-	return ln, nil
+	return nil, fmt.Errorf("server: listen on unix %q: %w", path, err)
 }
 
 // patientListener waits and tries again where accepting fails for the moment: no descriptors, no memory, a peer that left.

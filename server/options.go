@@ -55,6 +55,7 @@ type options struct {
 	writeTimeout time.Duration
 	warnSize     int
 	maxPacket    int
+	headroom     int // bytes beyond maxPacket, for a gateway's header
 	queuePackets int
 	queueBytes   int
 	certFile     string
@@ -138,12 +139,22 @@ func WithConnWriteBufferBytes(n int) Option {
 }
 
 // WithMaxPacketSize is the largest packet that a client may send, in bytes; a larger one ends its connection. Default
-// 64 KiB. A server that gateways link to needs room for their header: 64 bytes more than its gateways accept.
+// 64 KiB. A server that gateways link to takes 64 bytes more, for their header: see WithLinks.
 func WithMaxPacketSize(n int) Option {
 	return func(s *Server) {
 		if s.opts.maxPacket = n; n <= 0 {
 			s.opts.refuse("largest packet of %d bytes", n)
 		}
+	}
+}
+
+// WithLinks is for a server whose connections are the links of gateways, each of which carries many clients: it takes a
+// packet of the largest size with a gateway's header before it (64 bytes more), and queues as much for a link as a
+// gateway does, 4 MiB and 65,536 packets. Options after it win.
+func WithLinks() Option {
+	return func(s *Server) {
+		s.opts.headroom = frame.WriteHeadroom
+		s.opts.queueBytes, s.opts.queuePackets = 4<<20, 1<<16
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Server) Run(addr string) error {
 	}
 	s.open(transport)
 	served := make(chan error, 1)
-	go func() { served <- transport.Serve(&Acceptor{srv: s}) }()
+	s.serving.Go(func() { served <- transport.Serve(&Acceptor{srv: s}) })
 	s.started()
 	fatal := s.wait(served)
 	return s.wind(transport, fatal)
@@ -111,9 +111,8 @@ func (s *Server) wind(transport Transport, fatal error) error {
 	s.box = nil
 	s.mu.Unlock()
 	if transport != nil {
-		if err := transport.Close(); err != nil && fatal == nil {
-			s.log().Warn("close transport", "network", s.network, "err", err)
-		}
+		// Beside the connections: it may wait for what handlers of its own are doing.
+		s.serving.Go(func() { s.closeTransport(transport) })
 	}
 	for _, c := range conns {
 		c.close(closeReason{err: ErrGoingAway, code: codeGoingAway})
@@ -128,7 +127,13 @@ func (s *Server) wind(transport Transport, fatal error) error {
 	return errors.Join(fatal, err)
 }
 
-// join waits for the connections, and no longer than the shutdown timeout before it cuts them off.
+func (s *Server) closeTransport(transport Transport) {
+	if err := transport.Close(); err != nil {
+		s.log().Warn("close transport", "network", s.network, "err", err)
+	}
+}
+
+// join waits for the transport and the connections, and no longer than the shutdown timeout before it cuts them off.
 func (s *Server) join(conns []*connection) error {
 	ended := make(chan struct{})
 	go waitFor(&s.serving, ended)

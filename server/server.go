@@ -72,7 +72,7 @@ func (s *Server) GetOnline(id string) *Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c, ok := s.online[id]; ok {
-		return c.view.Load()
+		return c.detached()
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func (s *Server) GetOnlineAll() map[string]*Conn {
 	defer s.mu.Unlock()
 	all := make(map[string]*Conn, len(s.online))
 	for id, c := range s.online {
-		all[id] = c.view.Load()
+		all[id] = c.detached()
 	}
 	return all
 }
@@ -108,7 +108,7 @@ func (s *Server) CloseConn(id string) {
 // Broadcast writes packet to every live connection for which all filters return true. Filters run on the caller's goroutine.
 func (s *Server) Broadcast(packet []byte, filter ...func(conn *Conn) bool) {
 	for _, conn := range s.GetOnlineAll() {
-		if !slices.ContainsFunc(filter, func(f func(*Conn) bool) bool { return !f(conn) }) {
+		if !slices.ContainsFunc(filter, func(f func(*Conn) bool) bool { return f != nil && !f(conn) }) {
 			conn.Write(packet)
 		}
 	}
@@ -158,7 +158,7 @@ func (s *Server) accept(pc PacketConn) {
 	c.id = s.newIDLocked(pc.RemoteAddr())
 	c.box = s.box
 	if s.opts.async && c.box == nil {
-		c.box = newMailbox()
+		c.box, c.ownBox = newMailbox(), true
 	}
 	s.online[c.id] = c
 	s.serving.Add(1)
@@ -173,11 +173,12 @@ func (s *Server) newIDLocked(addr net.Addr) string {
 	if addr != nil {
 		network, id = addr.Network(), addr.String()
 	}
-	if _, taken := s.online[id]; !taken && id != "" && id != "@" && network != "unix" {
+	nameless := id == "" || id == "@" || network == "unix" || network == "pipe"
+	if _, taken := s.online[id]; !taken && !nameless {
 		return id
 	}
 	s.serial++
-	if id == "" || id == "@" || network == "unix" {
+	if nameless {
 		return network + ":" + strconv.FormatUint(s.serial, 10)
 	}
 	return id + "#" + strconv.FormatUint(s.serial, 10)

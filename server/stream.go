@@ -17,9 +17,9 @@ type streamTransport struct {
 	opts     options
 	listener net.Listener
 
-	ctx    context.Context // ends handshakes at Close
+	ctx    context.Context // ends handshakes
 	cancel context.CancelFunc
-	shakes sync.WaitGroup
+	shakes sync.WaitGroup // added to and waited for by Serve alone
 }
 
 var _ Transport = (*streamTransport)(nil)
@@ -38,6 +38,8 @@ func (t *streamTransport) Listen(addr string) (err error) {
 func (t *streamTransport) Addr() net.Addr { return t.listener.Addr() }
 
 func (t *streamTransport) Serve(acceptor *Acceptor) error {
+	defer t.shakes.Wait()
+	defer t.cancel()
 	for {
 		conn, err := t.listener.Accept()
 		if err != nil {
@@ -69,14 +71,13 @@ func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
 
 func (t *streamTransport) Close() error {
 	t.cancel()
-	var err error
-	if t.listener != nil {
-		if err = t.listener.Close(); errors.Is(err, net.ErrClosed) {
-			err = nil
-		}
+	if t.listener == nil {
+		return nil
 	}
-	t.shakes.Wait()
-	return err
+	if err := t.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // streamConn is a PacketConn over a byte stream.
@@ -92,7 +93,7 @@ var _ PacketConn = (*streamConn)(nil)
 func newStreamConn(conn net.Conn, opts options) *streamConn {
 	return &streamConn{
 		Conn: conn, framer: opts.framer, timeout: opts.writeTimeout,
-		reader: frame.NewReader(conn, opts.framer, opts.maxPacket, packetTimeout, 0),
+		reader: frame.NewReader(conn, opts.framer, opts.maxPacket+opts.headroom, packetTimeout, 0),
 	}
 }
 

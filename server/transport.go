@@ -14,16 +14,16 @@ type Framer = frame.Framer
 
 // Transport accepts connections of one network. Give one of your own to WithTransport: a game's own protocol, a
 // network that is not in the standard library, an in-memory one for tests. Run calls Listen, then Serve on a goroutine of
-// its own; Close comes after both, or after Listen failed, and may come twice. A Transport serves one Run at a time.
+// its own; Close comes once Serve was called or Listen has failed, and may come twice. A Transport serves one Run at a time.
 type Transport interface {
 	// Listen binds addr and returns at once. Its error is Run's.
 	Listen(addr string) error
 	// Addr is where it listens.
 	Addr() net.Addr
-	// Serve accepts until Close and hands each connection to acceptor. It returns nil after Close, and else why it can't go on.
+	// Serve accepts until Close and hands each connection to acceptor. It returns nil after Close, and else why it can't go
+	// on; either way after the transport's own goroutines have ended.
 	Serve(acceptor *Acceptor) error
-	// Close stops accepting, makes Serve return and waits for the transport's own goroutines. Connections that were
-	// handed over go on: they are the server's.
+	// Close stops accepting and makes Serve return. Connections that were handed over go on: they are the server's.
 	Close() error
 }
 

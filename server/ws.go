@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/minotaur-gateway/gateway/internal/hook"
 	"github.com/minotaur-gateway/gateway/internal/wsio"
 )
 
@@ -29,8 +31,8 @@ type wsTransport struct {
 	http     *http.Server
 	acceptor *Acceptor
 
-	closing  atomic.Bool
-	handlers sync.WaitGroup
+	closing atomic.Bool
+	conns   sync.WaitGroup // connections that are net/http's, or whose upgrade is under way; added to and waited for by Serve's goroutine alone
 }
 
 var _ Transport = (*wsTransport)(nil)
@@ -46,6 +48,11 @@ func newWSTransport(opts options) (*wsTransport, error) {
 		if len(opts.wsOrigins) > 0 {
 			t.upgrader.CheckOrigin = originChecker(opts.wsOrigins)
 		}
+	}
+	t.http = &http.Server{
+		Handler: t, ReadHeaderTimeout: handshakeTimeout, ReadTimeout: handshakeTimeout, WriteTimeout: handshakeTimeout,
+		IdleTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
+		ConnState: t.count,
 	}
 	return t, nil
 }
@@ -66,18 +73,17 @@ func originChecker(origins []string) func(*http.Request) bool {
 }
 
 func (t *wsTransport) Listen(addr string) (err error) {
+	host := addr
 	if slash := strings.IndexByte(addr, '/'); slash >= 0 {
-		addr, t.path = addr[:slash], addr[slash:]
+		host, t.path = addr[:slash], addr[slash:]
 	}
-	t.listener, err = listen(NetworkWebsocket, addr, t.opts)
-	if err != nil {
-		return err
+	if strings.ContainsAny(t.path, "?#") {
+		return fmt.Errorf("%w %q: want host:port/path without a query", ErrBadAddress, addr)
 	}
-	t.http = &http.Server{
-		Handler: t, ReadHeaderTimeout: handshakeTimeout, ReadTimeout: handshakeTimeout, IdleTimeout: handshakeTimeout,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(t.opts.logger.Handler(), slog.LevelDebug),
+	if t.listener, err = listen(NetworkWebsocket, host, t.opts); err != nil && host != addr {
+		return fmt.Errorf("%q: %w", addr, err)
 	}
-	return nil
+	return err
 }
 
 func (t *wsTransport) Addr() net.Addr { return t.listener.Addr() }
@@ -85,7 +91,11 @@ func (t *wsTransport) Addr() net.Addr { return t.listener.Addr() }
 func (t *wsTransport) Serve(acceptor *Acceptor) error {
 	t.acceptor = acceptor
 	err := t.http.Serve(t.listener)
-	if errors.Is(err, http.ErrServerClosed) || t.closing.Load() {
+	if closeErr := t.http.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+		err = errors.Join(err, closeErr)
+	}
+	t.conns.Wait()
+	if t.closing.Load() {
 		return nil
 	}
 	return err
@@ -93,44 +103,73 @@ func (t *wsTransport) Serve(acceptor *Acceptor) error {
 
 func (t *wsTransport) Close() error {
 	t.closing.Store(true)
-	if t.http == nil {
-		return nil
+	err := t.http.Close()
+	if t.listener != nil {
+		err = errors.Join(err, t.listener.Close()) // which net/http doesn't know before it serves
 	}
-	err := errors.Join(t.http.Close(), t.listener.Close())
-	t.handlers.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
 }
 
+// count keeps conns: net/http tells of a connection's beginning on the goroutine that accepts, before anything else. The
+// end of one that is upgraded is ServeHTTP's.
+func (t *wsTransport) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		t.conns.Add(1)
+	case http.StateClosed:
+		t.conns.Done()
+	}
+}
+
 // ServeHTTP upgrades one request and leaves.
 func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t.handlers.Add(1)
-	defer t.handlers.Done()
 	if t.path != "" && r.URL.Path != t.path {
 		http.NotFound(w, r)
 		return
 	}
-	head, query := requestHead(r), r.URL.Query()
+	head, ok := requestHead(r)
+	if !ok {
+		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)
+		return
+	}
+	query := r.URL.Query()
 	hijacker := &gatherHijacker{ResponseWriter: w, timeout: t.opts.writeTimeout}
+	defer func() {
+		if hijacker.conn != nil {
+			t.conns.Done()
+		}
+	}()
 	ws, err := t.upgrader.Upgrade(hijacker, r, nil)
 	if err != nil {
 		t.opts.logger.Debug("websocket upgrade failed", "conn", r.RemoteAddr, "err", err)
 		return
 	}
-	if t.opts.wsInit != nil {
-		if err := t.opts.wsInit(w, r, ws); err != nil {
-			t.opts.logger.Debug("websocket initializer refused", "conn", r.RemoteAddr, "err", err)
-			ws.Close()
-			return
-		}
+	if err := t.initialize(w, r, ws); err != nil {
+		t.opts.logger.Debug("websocket initializer refused", "conn", r.RemoteAddr, "err", err)
+		ws.Close()
+		return
 	}
 	if t.opts.wsCompression != 0 {
 		ws.SetCompressionLevel(t.opts.wsCompression)
 	}
 	ws.EnableWriteCompression(t.opts.wsCompress)
 	t.acceptor.Accept(newWSConn(ws, hijacker.conn, head, query, t.opts))
+}
+
+// initialize runs the user's initializer, if there is one. A panic refuses the connection, as an error does.
+func (t *wsTransport) initialize(w http.ResponseWriter, r *http.Request, ws *websocket.Conn) (err error) {
+	if t.opts.wsInit == nil {
+		return nil
+	}
+	hook.Guard(func() { err = t.opts.wsInit(w, r, ws) }, func(value any, stack []byte) {
+		t.acceptor.srv.stats.panics.Add(1)
+		t.opts.logger.Error("websocket initializer panicked", "conn", r.RemoteAddr, "panic", value, "stack", string(stack))
+		err = ErrHandlerPanic
+	})
+	return err
 }
 
 // gatherHijacker hands gorilla a connection that gathers writes. Through the response controller it also reaches
@@ -150,10 +189,20 @@ func (h *gatherHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, rw, nil
 }
 
-// requestHead writes the head of r down, as far as it fits: the request line and the host always, then whole fields.
-func requestHead(r *http.Request) []byte {
-	var b bytes.Buffer
-	b.WriteString(r.Method + " " + r.RequestURI + " " + r.Proto + "\r\nHost: " + r.Host + "\r\n")
+// requestHead writes the head of r down, as far as it fits: the request line and the host always, but without a query
+// that is too long, then whole fields. It reports false where not even that fits.
+func requestHead(r *http.Request) ([]byte, bool) {
+	line := func(target string) string {
+		return r.Method + " " + target + " " + r.Proto + "\r\nHost: " + r.Host + "\r\n"
+	}
+	begin := line(r.RequestURI)
+	if len(begin)+2 > maxRequestHead {
+		begin = line(r.URL.EscapedPath())
+	}
+	if len(begin)+2 > maxRequestHead {
+		return nil, false
+	}
+	b := bytes.NewBufferString(begin)
 	for key, values := range r.Header {
 		for _, value := range values {
 			if line := key + ": " + value + "\r\n"; b.Len()+len(line)+2 <= maxRequestHead {
@@ -162,7 +211,7 @@ func requestHead(r *http.Request) []byte {
 		}
 	}
 	b.WriteString("\r\n")
-	return bytes.Clone(b.Bytes())
+	return bytes.Clone(b.Bytes()), true
 }
 
 // wsConn is a PacketConn over WebSocket.
@@ -185,7 +234,7 @@ var (
 
 func newWSConn(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values, opts options) *wsConn {
 	c := &wsConn{types: opts.wsTypes, remote: ws.RemoteAddr(), head: head, params: query}
-	c.Conn = wsio.NewConn(ws, gather, opts.maxPacket, opts.wsDeadline, nil)
+	c.Conn = wsio.NewConn(ws, gather, opts.maxPacket+opts.headroom, opts.wsDeadline, nil)
 	c.pingAfter(opts.wsDeadline / 2)
 	return c
 }
@@ -212,6 +261,14 @@ func (c *wsConn) ReadPacket() (int, []byte, error) {
 		return 0, nil, ErrMessageType
 	}
 	return kind, packet, err
+}
+
+func (c *wsConn) WritePackets(packets []*Packet) (int, error) {
+	n, err := c.Conn.WritePackets(packets)
+	if errors.Is(err, websocket.ErrCloseSent) { // in answer to the client's: the reader has the reason
+		err = fmt.Errorf("%w: %w", ErrConnClosed, err)
+	}
+	return n, err
 }
 
 func (c *wsConn) Close() error {

@@ -51,7 +51,8 @@ func (r *Reader) Next() ([]byte, error) {
 			}
 			if size > 0 {
 				owned := append(make([]byte, 0, len(packet)), packet...)
-				return owned, r.consume(size)
+				r.consume(size)
+				return owned, nil
 			}
 		}
 		if err := r.fill(); err != nil {
@@ -61,7 +62,7 @@ func (r *Reader) Next() ([]byte, error) {
 }
 
 // consume gives up size bytes, and with the last of them a buffer that has grown.
-func (r *Reader) consume(size int) error {
+func (r *Reader) consume(size int) {
 	r.start += size
 	if r.start == r.end {
 		r.start, r.end = 0, 0
@@ -69,12 +70,15 @@ func (r *Reader) consume(size int) error {
 			r.buf = nil
 		}
 	}
-	if !r.partial {
-		return nil
+	if r.partial {
+		r.partial = false
+		r.setDeadline(time.Time{})
 	}
-	r.partial = false
-	return r.conn.SetReadDeadline(time.Time{})
 }
+
+// setDeadline leaves it to the next read to tell why a deadline can't be set: the connection was closed. A pipe refuses
+// as soon as the other end is closed, and must not take the last packet with it.
+func (r *Reader) setDeadline(t time.Time) { _ = r.conn.SetReadDeadline(t) }
 
 // fill reads once.
 func (r *Reader) fill() error {
@@ -90,9 +94,7 @@ func (r *Reader) fill() error {
 	}
 	if r.end > r.start && !r.partial && r.timeout > 0 {
 		r.partial = true
-		if err := r.conn.SetReadDeadline(time.Now().Add(r.timeout)); err != nil {
-			return err
-		}
+		r.setDeadline(time.Now().Add(r.timeout))
 	}
 	n, err := r.conn.Read(r.buf[r.end:])
 	r.end += n

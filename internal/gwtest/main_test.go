@@ -1,0 +1,9 @@
+package gwtest_test
+
+import (
+	"testing"
+
+	"github.com/minotaur-gateway/gateway/internal/gwtest"
+)
+
+func TestMain(m *testing.M) { gwtest.Main(m) }

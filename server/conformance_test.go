@@ -1,0 +1,9 @@
+package server_test
+
+import (
+	"testing"
+
+	"github.com/minotaur-gateway/gateway/internal/conformance"
+)
+
+func TestConformance(t *testing.T) { conformance.Server(t) }
