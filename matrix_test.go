@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -30,9 +31,10 @@ func TestMatrix(t *testing.T) {
 					}
 					playing.Wait()
 					assert.Equal(t, pool, b.linksUsed(), "links that carried packets")
-					stats := g.Stats()
-					assert.EqualValues(t, bots*packets, stats.PacketsForwarded)
-					assert.EqualValues(t, bots*packets, stats.PacketsDelivered)
+					assert.EqualValues(t, bots*packets, g.Stats().PacketsDelivered)
+					// A packet is counted when its write has returned, which its reply may overtake.
+					assert.Eventually(t, func() bool { return g.Stats().PacketsForwarded >= bots*packets }, patience, time.Millisecond)
+					assert.EqualValues(t, bots*packets, g.Stats().PacketsForwarded)
 				})
 			}
 		}

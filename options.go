@@ -15,10 +15,6 @@ const (
 	DefaultShutdownTimeout            = 15 * time.Second
 )
 
-// LinkHeadroom is how many bytes above the largest packet of a gateway's clients a server must accept that gateways link
-// to: server.WithMaxPacketSize(server.DefaultMaxPacketSize + gateway.LinkHeadroom).
-const LinkHeadroom = 64
-
 // Option configures a Gateway; see NewGateway.
 type Option func(gateway *Gateway)
 

@@ -167,11 +167,12 @@ func (s *session) openLocked(e *Endpoint) *opening {
 	return o
 }
 
-// redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was.
+// redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was and
+// that one lives.
 func (s *session) redirectLocked(e *Endpoint) *Endpoint {
 	for range s.openings { // no more steps than there are endpoints
 		o := s.findLocked(e)
-		if o == nil || o.movedTo == nil || s.gw.now()-o.left.Load() > int64(moveGrace) {
+		if o == nil || o.movedTo == nil || !o.movedTo.usable() || s.gw.now()-o.left.Load() > int64(moveGrace) {
 			break
 		}
 		e = o.movedTo

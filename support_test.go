@@ -57,7 +57,7 @@ type backend struct {
 // newBackend runs an endpoint whose answer to each packet is made by answer; nil: an echo.
 func newBackend(t testing.TB, network server.Network, answer func(packet []byte) []byte) *backend {
 	b := &backend{
-		srv:     server.New(network, server.WithMaxPacketSize(server.DefaultMaxPacketSize+gateway.LinkHeadroom)),
+		srv:     server.New(network, server.WithLinks()),
 		network: network, seen: map[string]*server.Conn{}, links: map[string]int{},
 	}
 	b.srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, data []byte) {
@@ -126,6 +126,11 @@ type fixture struct {
 
 // newGateway runs a gateway over the endpoints of scanner, that forwards by GetConnEndpoint under name and writes what comes back.
 func newGateway(t testing.TB, network server.Network, name string, scanner gateway.Scanner, options ...gateway.Option) *fixture {
+	return newGatewayOn(t, network, "", name, scanner, options...)
+}
+
+// newGatewayOn is newGateway with an address to listen on, "" for any.
+func newGatewayOn(t testing.TB, network server.Network, address, name string, scanner gateway.Scanner, options ...gateway.Option) *fixture {
 	f := &fixture{Gateway: gateway.NewGateway(server.New(network), scanner, options...), network: network}
 	f.RegConnectionReceivePacketEventHandle(func(g *gateway.Gateway, conn *server.Conn, packet []byte) {
 		if e, err := g.GetConnEndpoint(name, conn); assert.NoError(t, err) {
@@ -135,16 +140,19 @@ func newGateway(t testing.TB, network server.Network, name string, scanner gatew
 	f.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
 		conn.Write(packet)
 	})
-	f.run(t)
+	f.run(t, address)
 	return f
 }
 
 // run runs the gateway until the test's end.
-func (f *fixture) run(t testing.TB) {
+func (f *fixture) run(t testing.TB, address string) {
+	if address == "" {
+		address = listenAddress(t, f.network)
+	}
 	listening, ended := make(chan struct{}), make(chan error, 1)
 	var once sync.Once
 	f.Server().RegMessageReadyEvent(func(*server.Server) { once.Do(func() { close(listening) }) })
-	go func() { ended <- f.Run(listenAddress(t, f.network)) }()
+	go func() { ended <- f.Run(address) }()
 	select {
 	case <-listening:
 	case err := <-ended:
@@ -217,3 +225,13 @@ func closedPort(t testing.TB) string {
 }
 
 func timeout(testing.TB) <-chan time.Time { return time.After(patience) }
+
+// onlyConn returns the gateway's one connection.
+func onlyConn(t testing.TB, f *fixture) *server.Conn {
+	all := f.Server().GetOnlineAll()
+	require.Len(t, all, 1)
+	for _, conn := range all {
+		return conn
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package gateway_test
+
+import (
+	"fmt"
+
+	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// A gateway: WebSocket clients in front, one game server behind.
+func ExampleNewGateway() {
+	game := gateway.NewEndpoint("game", client.NewTCP("127.0.0.1:29001"), gateway.WithEndpointConnectionPoolSize(4))
+	gw := gateway.NewGateway(server.New(server.NetworkWebsocket), gateway.NewStaticScanner(game))
+
+	gw.RegConnectionReceivePacketEventHandle(func(gw *gateway.Gateway, conn *server.Conn, packet []byte) {
+		endpoint, err := gw.GetConnEndpoint("game", conn) // the one this player is on, or a good one
+		if err != nil {
+			conn.Close(err)
+			return
+		}
+		endpoint.Forward(conn, packet)
+	})
+	gw.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
+		conn.Write(packet)
+	})
+
+	gw.Shutdown() // so that this example ends; yours goes on until you want it to
+	fmt.Println(gw.Run("127.0.0.1:28888/ws"))
+	// Output: gateway: gateway closed
+}
+
+// An endpoint: a game server that gateways link to, written with the two codecs.
+func ExampleMarshalGatewayInPacket() {
+	srv := server.New(server.NetworkTcp, server.WithLinks())
+	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, link *server.Conn, data []byte) {
+		player, packet, err := gateway.UnmarshalGatewayOutPacket(data)
+		if err != nil || player == "0.0.0.0:0" { // the address of control packets
+			return
+		}
+		fmt.Printf("a player says %s\n", packet)
+		reply, err := gateway.MarshalGatewayInPacket(player, 0, append([]byte("you said "), packet...))
+		if err != nil {
+			return
+		}
+		link.Write(reply)
+	})
+	srv.RegStartFinishEvent(func(srv *server.Server) { go play(srv) })
+	fmt.Println(srv.Run("127.0.0.1:0"))
+	// Output:
+	// a player says hello
+	// and hears you said hello
+	// <nil>
+}
+
+// play is a gateway of one packet, for the example's sake.
+func play(srv *server.Server) {
+	link := client.NewTCP(srv.Addr().String())
+	link.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, data []byte) {
+		_, _, packet, _ := gateway.UnmarshalGatewayInPacket(data)
+		fmt.Printf("and hears %s\n", packet)
+		srv.Shutdown()
+	})
+	if link.Run() == nil {
+		data, _ := gateway.MarshalGatewayOutPacket("192.0.2.1:4711", []byte("hello"))
+		link.Write(data)
+	}
+}
+
+// Endpoints of one name are chosen by their measured delay, unless a selector says otherwise.
+func ExampleWithEndpointSelector() {
+	nearest := func(endpoints []*gateway.Endpoint) *gateway.Endpoint {
+		for _, e := range endpoints {
+			if e.Meta()["region"] == "eu" {
+				return e
+			}
+		}
+		return endpoints[0]
+	}
+	gw := gateway.NewGateway(server.New(server.NetworkWebsocket), gateway.NewStaticScanner(), gateway.WithEndpointSelector(nearest))
+	_, err := gw.GetEndpoint("game")
+	fmt.Println(err)
+	// Output: gateway: endpoint not exists: "game"
+}
+
+// A file that lists the endpoints is read anew every second; see NewFileScanner for what it says.
+func ExampleNewFileScanner() {
+	_, err := gateway.NewFileScanner("no-such-file.json", 0).GetEndpoints()
+	fmt.Println(err)
+	// Output: file scanner: no-such-file.json: open no-such-file.json: no such file or directory
+}

@@ -1,0 +1,155 @@
+package gateway_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// outcomes are the results of Forwards, by who sent and which it was.
+type outcomes struct {
+	mu      sync.Mutex
+	results map[[2]int][]error
+	asked   int
+}
+
+func (o *outcomes) forward(t *testing.T, g *gateway.Gateway, conn *server.Conn, packet []byte) {
+	who, n := readNumber(t, packet)
+	o.mu.Lock()
+	o.asked++
+	o.mu.Unlock()
+	note := func(err error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.results[[2]int{who, n}] = append(o.results[[2]int{who, n}], err)
+	}
+	e, err := g.GetConnEndpoint("game", conn)
+	if err != nil {
+		note(err)
+		return
+	}
+	e.Forward(conn, packet, note)
+}
+
+func (o *outcomes) count() (asked, answered int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, results := range o.results {
+		answered += len(results)
+	}
+	return o.asked, answered
+}
+
+// TestLaneDeath cuts links in the middle of packets under traffic: nothing is doubled, reordered or misrouted, every
+// callback is called once, and nil only for what was handed to the kernel.
+func TestLaneDeath(t *testing.T) {
+	for _, network := range []server.Network{"tcp", "websocket"} {
+		for _, pool := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s, pool %d", network, pool), func(t *testing.T) { playLaneDeath(t, network, pool) })
+		}
+	}
+}
+
+func playLaneDeath(t *testing.T, network server.Network, pool int) {
+	const bots, packets, cuts = 32, 600, 12
+	b := newBackend(t, network, nil)
+	p := newProxy(t, b.address)
+	e := gateway.NewEndpoint("game", dial(network, p.address), gateway.WithEndpointConnectionPoolSize(pool),
+		gateway.WithEndpointReconnectInterval(20*time.Millisecond))
+	g := &fixture{Gateway: gateway.NewGateway(server.New("tcp"), gateway.NewStaticScanner(e)), network: "tcp"}
+	results := &outcomes{results: map[[2]int][]error{}}
+	g.RegConnectionReceivePacketEventHandle(func(g *gateway.Gateway, conn *server.Conn, packet []byte) {
+		results.forward(t, g, conn, packet)
+	})
+	g.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
+		conn.Write(packet)
+	})
+	g.run(t, "")
+	ready(t, pool, e)
+
+	var sent atomic.Int64
+	due := make(chan struct{}, cuts) // a cut, each time so much was sent
+	var playing sync.WaitGroup
+	for who := range bots {
+		bot := newBot(t, "tcp", g.address)
+		last := -1
+		bot.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {
+			from, n := readNumber(t, packet)
+			assert.Equal(t, who, from, "misrouted")
+			assert.Greater(t, n, last, "doubled or reordered")
+			last = n
+		}, -1)
+		playing.Go(func() {
+			for n := range packets {
+				wrote := make(chan struct{})
+				bot.Write(numbered(who, n), func(error) { close(wrote) })
+				<-wrote
+				if sent.Add(1)%(bots*packets/(cuts+2)) == 0 {
+					select {
+					case due <- struct{}{}:
+					default:
+					}
+				}
+				select {
+				case <-bot.got:
+				default:
+				}
+			}
+		})
+	}
+	var cutting sync.WaitGroup
+	cutting.Go(func() {
+		for i := range cuts {
+			<-due
+			assert.Eventually(t, func() bool {
+				return g.Stats().LinksClosed == uint64(i) && e.Links() == pool && p.connections() == pool
+			}, patience, time.Millisecond)
+			assert.True(t, p.cutOne(i))
+		}
+	})
+	playing.Wait()
+	cutting.Wait()
+	require.Eventually(t, func() bool {
+		asked, answered := results.count()
+		return asked == bots*packets && answered == asked
+	}, patience, time.Millisecond, "every callback is called")
+	ready(t, pool, e)
+	checkLaneDeath(t, b, results)
+	assert.EqualValues(t, cuts, g.Stats().LinksClosed)
+}
+
+func checkLaneDeath(t *testing.T, b *backend, results *outcomes) {
+	results.mu.Lock()
+	defer results.mu.Unlock()
+	written, failed := 0, 0
+	for id, errs := range results.results {
+		require.Len(t, errs, 1, "callbacks of %v", id)
+		if errs[0] == nil {
+			written++
+		} else {
+			failed++
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := map[int]int{}
+	for _, packet := range b.all {
+		who, n := readNumber(t, []byte(packet))
+		before, seen := last[who]
+		require.True(t, !seen || n > before, "bot %d: %d after %d", who, n, before)
+		last[who] = n
+		require.NoError(t, results.results[[2]int{who, n}][0], "arrived, so it was written")
+	}
+	assert.LessOrEqual(t, len(b.all), written)
+	assert.Greater(t, len(b.all), written/2, "most packets arrive")
+	t.Logf("written %d, arrived %d, failed %d", written, len(b.all), failed)
+}
