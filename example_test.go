@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
@@ -10,13 +11,15 @@ import (
 
 // A gateway: WebSocket clients in front, one game server behind.
 func ExampleNewGateway() {
-	game := gateway.NewEndpoint("game", client.NewTCP("127.0.0.1:29001"), gateway.WithEndpointConnectionPoolSize(4))
+	address, stop := startEndpoint()
+	defer stop()
+	game := gateway.NewEndpoint("game", client.NewTCP(address), gateway.WithEndpointConnectionPoolSize(4))
 	gw := gateway.NewGateway(server.New(server.NetworkWebsocket), gateway.NewStaticScanner(game))
 
 	gw.RegConnectionReceivePacketEventHandle(func(gw *gateway.Gateway, conn *server.Conn, packet []byte) {
 		endpoint, err := gw.GetConnEndpoint("game", conn) // the one this player is on, or a good one
 		if err != nil {
-			conn.Close(err)
+			conn.CloseWith(4000, "no game server", err)
 			return
 		}
 		endpoint.Forward(conn, packet)
@@ -25,9 +28,44 @@ func ExampleNewGateway() {
 		conn.Write(packet)
 	})
 
-	gw.Shutdown() // so that this example ends; yours goes on until you want it to
-	fmt.Println(gw.Run("127.0.0.1:28888/ws"))
-	// Output: gateway: gateway closed
+	var once sync.Once // with the first link that is up
+	gw.RegEndpointConnectOpenedEventHandle(func(gw *gateway.Gateway, _ *gateway.Endpoint) { once.Do(func() { go visit(gw) }) })
+	fmt.Println(gw.Run("127.0.0.1:0/ws"))
+	// Output:
+	// the player hears you said hello
+	// <nil>
+}
+
+// visit is a player, for the example's sake.
+func visit(gw *gateway.Gateway) {
+	player := client.NewWebsocket("ws://" + gw.Server().Addr().String() + "/ws")
+	player.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {
+		fmt.Printf("the player hears %s\n", packet)
+		gw.Shutdown()
+	})
+	if player.Run() == nil {
+		player.Write([]byte("hello"))
+	}
+}
+
+// startEndpoint runs the endpoint of ExampleMarshalGatewayInPacket.
+func startEndpoint() (address string, stop func()) {
+	srv := server.New(server.NetworkTcp, server.WithLinks())
+	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, link *server.Conn, data []byte) {
+		player, packet, err := gateway.UnmarshalGatewayOutPacket(data)
+		if err != nil || player == "0.0.0.0:0" {
+			return
+		}
+		reply, err := gateway.MarshalGatewayInPacket(player, 0, append([]byte("you said "), packet...))
+		if err == nil {
+			link.Write(reply)
+		}
+	})
+	listening, ended := make(chan struct{}), make(chan error, 1)
+	srv.RegStartFinishEvent(func(*server.Server) { close(listening) })
+	go func() { ended <- srv.Run("127.0.0.1:0") }()
+	<-listening
+	return srv.Addr().String(), func() { srv.Shutdown(); <-ended }
 }
 
 // An endpoint: a game server that gateways link to, written with the two codecs.
@@ -35,7 +73,7 @@ func ExampleMarshalGatewayInPacket() {
 	srv := server.New(server.NetworkTcp, server.WithLinks())
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, link *server.Conn, data []byte) {
 		player, packet, err := gateway.UnmarshalGatewayOutPacket(data)
-		if err != nil || player == "0.0.0.0:0" { // the address of control packets
+		if err != nil || player == "0.0.0.0:0" { // which is no player
 			return
 		}
 		fmt.Printf("a player says %s\n", packet)

@@ -1,5 +1,7 @@
 package gateway
 
+import "slices"
+
 // LiveSessions returns how many sessions have a key.
 func LiveSessions(g *Gateway) int { return g.keys.sessions.Len() }
 
@@ -8,3 +10,9 @@ func OpenSessions(e *Endpoint) int { return len(e.sessions()) }
 
 // AddSession makes an endpoint look as if one more session were bound to it.
 func AddSession(e *Endpoint) { e.bound.Add(1) }
+
+// Selectable reports whether the endpoint is among those that selectors see.
+func Selectable(e *Endpoint) bool {
+	g := e.gw.Load()
+	return g != nil && slices.Contains((*g.names.Load())[e.name], e)
+}

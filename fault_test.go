@@ -79,8 +79,10 @@ func playLaneDeath(t *testing.T, network server.Network, pool int) {
 	var sent atomic.Int64
 	due := make(chan struct{}, cuts) // a cut, each time so much was sent
 	var playing sync.WaitGroup
+	all := make([]*bot, bots)
 	for who := range bots {
 		bot := newBot(t, "tcp", g.address)
+		all[who] = bot
 		last := -1
 		bot.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {
 			from, n := readNumber(t, packet)
@@ -122,9 +124,15 @@ func playLaneDeath(t *testing.T, network server.Network, pool int) {
 		asked, answered := results.count()
 		return asked == bots*packets && answered == asked
 	}, patience, time.Millisecond, "every callback is called")
+	require.Eventually(t, func() bool { return g.Stats().LinksClosed == cuts }, patience, time.Millisecond)
 	ready(t, pool, e)
+	for who, bot := range all { // whatever was lost, nobody is cut off
+		bot.Write(numbered(who, packets))
+		for n := -1; n != packets; {
+			_, n = readNumber(t, bot.next(t))
+		}
+	}
 	checkLaneDeath(t, b, results)
-	assert.EqualValues(t, cuts, g.Stats().LinksClosed)
 }
 
 func checkLaneDeath(t *testing.T, b *backend, results *outcomes) {
@@ -150,6 +158,5 @@ func checkLaneDeath(t *testing.T, b *backend, results *outcomes) {
 		require.NoError(t, results.results[[2]int{who, n}][0], "arrived, so it was written")
 	}
 	assert.LessOrEqual(t, len(b.all), written)
-	assert.Greater(t, len(b.all), written/2, "most packets arrive")
 	t.Logf("written %d, arrived %d, failed %d", written, len(b.all), failed)
 }

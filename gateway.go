@@ -2,9 +2,11 @@
 // their packets over a few pooled links to named game servers, the endpoints, that a scanner finds. It scores endpoints by
 // measured delay, chooses by that score, keeps a player on its endpoint and moves players while they play.
 //
+// NewGateway's example is a whole gateway, MarshalGatewayInPacket's an endpoint.
+package gateway
+
 // Locks are taken in this order: session.mu, Endpoint.mu, Gateway.mu; keyring.mu and the queues' own come last. None is
 // held while calling a handler, dialing or writing.
-package gateway
 
 import (
 	"cmp"
@@ -231,11 +233,24 @@ func (g *Gateway) Endpoints() iter.Seq[*Endpoint] {
 	return slices.Values(all)
 }
 
-// GetEndpoint returns a usable endpoint of this name that the selector chose, or ErrEndpointNotExists.
-func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
+// usable returns the endpoints of this name that may be chosen, or ErrEndpointNotExists.
+func (g *Gateway) usable(name string) ([]*Endpoint, error) {
 	endpoints := (*g.names.Load())[name]
+	if slices.ContainsFunc(endpoints, func(e *Endpoint) bool { return !e.usable() }) {
+		g.rebuild() // one of them has just died, and whoever noticed is about to do the same
+		endpoints = (*g.names.Load())[name]
+	}
 	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("%w: %q", ErrEndpointNotExists, name)
+	}
+	return endpoints, nil
+}
+
+// GetEndpoint returns a usable endpoint of this name that the selector chose, or ErrEndpointNotExists.
+func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
+	endpoints, err := g.usable(name)
+	if err != nil {
+		return nil, err
 	}
 	var chosen *Endpoint
 	g.guard("selector", func() { chosen = g.selector(endpoints) })
@@ -248,9 +263,9 @@ func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
 // GetEndpointByKey returns the usable endpoint of this name that key belongs to, or ErrEndpointNotExists. The same key
 // gives the same endpoint, in every gateway; when endpoints come or go, only their share of the keys moves. The selector is not asked.
 func (g *Gateway) GetEndpointByKey(name, key string) (*Endpoint, error) {
-	endpoints := (*g.names.Load())[name]
-	if len(endpoints) == 0 {
-		return nil, fmt.Errorf("%w: %q", ErrEndpointNotExists, name)
+	endpoints, err := g.usable(name)
+	if err != nil {
+		return nil, err
 	}
 	return rendezvous(endpoints, key), nil
 }

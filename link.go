@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -18,6 +20,8 @@ const (
 	reconnectGrowth = 1.6
 	reconnectJitter = 0.2
 )
+
+var errLinkClosed = errors.New("closed by the endpoint")
 
 // link is one connection of an endpoint's pool. One that is lost never comes back: its slot makes another.
 type link struct {
@@ -37,7 +41,7 @@ type link struct {
 func (e *Endpoint) runSlot(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		if e.runLink(ctx) {
+		if e.runLink(ctx, failures) {
 			failures = 0
 		} else {
 			failures++
@@ -48,8 +52,8 @@ func (e *Endpoint) runSlot(ctx context.Context) {
 	}
 }
 
-// runLink connects once and stays until that link ends. It reports whether the link came up.
-func (e *Endpoint) runLink(ctx context.Context) bool {
+// runLink connects once, after so many failures in a row, and stays until that link ends. It reports whether the link came up.
+func (e *Endpoint) runLink(ctx context.Context, failures int) bool {
 	g := e.gw.Load()
 	l := &link{endpoint: e, cli: client.CloneClient(e.template), dialed: time.Now()}
 	l.cli.RegConnectionOpenedEvent(func(*client.Client) { e.linkUp(l) })
@@ -61,12 +65,19 @@ func (e *Endpoint) runLink(ctx context.Context) bool {
 	e.mu.Unlock()
 	if !up {
 		if ctx.Err() == nil {
-			g.log.Debug("link not connected", "endpoint", e.name, "address", e.address, "err", err)
+			level := slog.LevelDebug // one word about it is enough
+			if failures == 0 {
+				level = slog.LevelWarn
+			}
+			g.log.Log(ctx, level, "link not connected", "endpoint", e.name, "address", e.address, "err", err)
 		}
 		return false
 	}
 	e.linkLost(l)
 	if ctx.Err() == nil {
+		if err == nil {
+			err = errLinkClosed
+		}
 		g.log.Warn("link lost", "endpoint", e.name, "address", e.address, "links", e.Links(), "err", err)
 	}
 	g.counts.add(linksClosed)

@@ -167,7 +167,7 @@ func TestForwardBindsBeforeItReturns(t *testing.T) {
 	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(endpoints...))
 	ready(t, 1, endpoints...)
 	newBot(t, "tcp", g.address)
-	require.Eventually(t, func() bool { return g.Server().GetOnlineCount() == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return g.Stats().ConnectionsOpened == 1 }, patience, time.Millisecond)
 	conn := onlyConn(t, g)
 	for i := range 100 {
 		want := endpoints[i%n]

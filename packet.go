@@ -13,7 +13,8 @@ import (
 const (
 	outIdentifier = 0xDEADBEEF
 	headerSize    = 10 // of either kind
-	controlKey    = 0  // 0.0.0.0:0, never a client's
+	keySize       = 6
+	controlKey    = 0 // 0.0.0.0:0, never a client's
 )
 
 // MarshalGatewayOutPacket returns packet with the header that a gateway puts before what it sends to an endpoint. addr
@@ -47,8 +48,7 @@ func MarshalGatewayInPacket(addr string, currentTime int64, packet []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	data := appendKey(make([]byte, 0, headerSize+len(packet)), key)
-	data = binary.BigEndian.AppendUint32(data, uint32(currentTime))
+	data := appendInHeader(make([]byte, 0, headerSize+len(packet)), key, uint32(currentTime))
 	return append(data, packet...), nil
 }
 
@@ -90,6 +90,10 @@ func appendKey(dst []byte, key uint64) []byte {
 
 func appendOutHeader(dst []byte, key uint64) []byte {
 	return appendKey(binary.BigEndian.AppendUint32(dst, outIdentifier), key)
+}
+
+func appendInHeader(dst []byte, key uint64, cost uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendKey(dst, key), cost)
 }
 
 // getKey reads the 6 bytes of a key.

@@ -165,10 +165,12 @@ func (f *fixture) run(t testing.TB, address string) {
 	})
 }
 
-// ready waits until each of the endpoints has all its links.
+// ready waits until each of the endpoints has so many links, and can be chosen if that is any.
 func ready(t testing.TB, links int, endpoints ...*gateway.Endpoint) {
 	for _, e := range endpoints {
-		require.Eventually(t, func() bool { return e.Links() == links }, patience, time.Millisecond, e.GetAddress())
+		require.Eventually(t, func() bool {
+			return e.Links() == links && gateway.Selectable(e) == (links > 0)
+		}, patience, time.Millisecond, e.GetAddress())
 	}
 }
 

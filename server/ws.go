@@ -32,6 +32,7 @@ type wsTransport struct {
 	acceptor *Acceptor
 
 	closing atomic.Bool
+	refusal atomic.Int64   // when one was logged last, Unix nanoseconds
 	conns   sync.WaitGroup // connections that are net/http's, or whose upgrade is under way; added to and waited for by Serve's goroutine alone
 }
 
@@ -127,6 +128,7 @@ func (t *wsTransport) count(_ net.Conn, state http.ConnState) {
 // ServeHTTP upgrades one request and leaves.
 func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if t.path != "" && r.URL.Path != t.path {
+		t.refused(r, fmt.Errorf("path is not %q", t.path))
 		http.NotFound(w, r)
 		return
 	}
@@ -144,7 +146,7 @@ func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	ws, err := t.upgrader.Upgrade(hijacker, r, nil)
 	if err != nil {
-		t.opts.logger.Debug("websocket upgrade failed", "conn", r.RemoteAddr, "err", err)
+		t.refused(r, err)
 		return
 	}
 	if err := t.initialize(w, r, ws); err != nil {
@@ -157,6 +159,16 @@ func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.EnableWriteCompression(t.opts.wsCompress)
 	t.acceptor.Accept(newWSConn(ws, hijacker.conn, head, query, t.opts))
+}
+
+// refused says, once a second at most, who was not let in: whoever writes the client looks here first.
+func (t *wsTransport) refused(r *http.Request, err error) {
+	now := time.Now().UnixNano()
+	last := t.refusal.Load()
+	if now-last < int64(time.Second) || !t.refusal.CompareAndSwap(last, now) {
+		return
+	}
+	t.opts.logger.Warn("websocket refused", "conn", r.RemoteAddr, "path", r.URL.Path, "origin", r.Header.Get("Origin"), "err", err)
 }
 
 // initialize runs the user's initializer, if there is one. A panic refuses the connection, as an error does.
