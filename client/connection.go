@@ -213,7 +213,7 @@ func (c *connection) write() {
 
 // writeBatch writes, and notes why that failed: the queue may have been aborted meanwhile, and then knows only of that.
 func (c *connection) writeBatch(packets []*frame.Packet) (int, error) {
-	n, err := c.writePackets(packets)
+	n, err := c.writeSafely(packets)
 	if err == nil {
 		return n, nil
 	}
@@ -223,6 +223,15 @@ func (c *connection) writeBatch(packets []*frame.Packet) (int, error) {
 	if !errors.Is(err, net.ErrClosed) { // closing the socket on this side is a consequence of the end, and not the reason
 		c.because(err)
 	}
+	return n, err
+}
+
+// writeSafely makes an error of a Core's panic.
+func (c *connection) writeSafely(packets []*frame.Packet) (n int, err error) {
+	hook.Guard(func() { n, err = c.writePackets(packets) }, func(value any, stack []byte) {
+		c.client.opts.logger.Error("core panicked", "server", c.core.GetServerAddr(), "panic", value, "stack", string(stack))
+		err = fmt.Errorf("client: core panicked: %v", value)
+	})
 	return n, err
 }
 

@@ -85,6 +85,7 @@ var (
 	_ ender      = (*streamCore)(nil)
 	_ boundless  = (*streamCore)(nil)
 	_ configured = (*streamCore)(nil)
+	_ secured    = (*streamCore)(nil)
 )
 
 func (c *streamCore) Run(runState chan<- error, receive func(wst int, packet []byte)) {

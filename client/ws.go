@@ -19,10 +19,11 @@ import (
 // wsCore connects over WebSocket.
 type wsCore struct {
 	socket
-	addr   string
-	opts   options
-	report func(delay time.Duration)
-	ws     *wsio.Conn // written before the outcome is sent, then read only
+	addr    string
+	opts    options
+	report  func(delay time.Duration)
+	offered string     // subprotocol; "": none
+	ws      *wsio.Conn // written before the outcome is sent, then read only
 }
 
 var (
@@ -32,6 +33,8 @@ var (
 	_ ender      = (*wsCore)(nil)
 	_ ponger     = (*wsCore)(nil)
 	_ configured = (*wsCore)(nil)
+	_ negotiator = (*wsCore)(nil)
+	_ secured    = (*wsCore)(nil)
 )
 
 func (c *wsCore) Run(runState chan<- error, receive func(wst int, packet []byte)) {
@@ -67,9 +70,14 @@ func (c *wsCore) dial() error {
 	ctx, cancel := c.dialing(c.opts)
 	defer cancel()
 	var gather *wsio.GatherConn
+	var subprotocols []string
+	if c.offered != "" {
+		subprotocols = []string{c.offered}
+	}
 	dialer := websocket.Dialer{
 		ReadBufferSize: linkReadBuffer, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.opts.tls, HandshakeTimeout: c.opts.dialTimeout,
+		Subprotocols: subprotocols,
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := c.opts.dial(ctx, network, addr)
 			if err != nil {

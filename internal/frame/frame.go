@@ -94,11 +94,17 @@ func JoinCallbacks(callbacks []func(err error)) func(err error) {
 	case 1:
 		return callbacks[0]
 	}
-	return func(err error) {
-		for _, callback := range callbacks {
-			if callback != nil {
-				callback(err)
-			}
+	return func(err error) { callEach(callbacks, err) }
+}
+
+// callEach calls all of them, whichever panics.
+func callEach(callbacks []func(error), err error) {
+	for i, callback := range callbacks {
+		if callback == nil {
+			continue
 		}
+		defer callEach(callbacks[i+1:], err)
+		callback(err)
+		return
 	}
 }

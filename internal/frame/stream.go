@@ -40,6 +40,9 @@ func NewReader(conn net.Conn, framer Framer, limit int, timeout time.Duration, s
 	return &Reader{conn: conn, framer: framer, limit: limit, timeout: timeout, idle: size}
 }
 
+// SetLimit changes the largest packet. It is for the goroutine that reads.
+func (r *Reader) SetLimit(limit int) { r.limit = limit }
+
 // Next returns the next packet, which belongs to the caller. It blocks until there is one. io.EOF means that the peer
 // ended the stream between packets, io.ErrUnexpectedEOF that it did so inside one.
 func (r *Reader) Next() ([]byte, error) {

@@ -15,16 +15,17 @@ var ErrFull = errors.New("outbound queue full")
 
 // Queue is a queue of packets, bounded in bytes and in packets. What the writer has taken counts until it was written.
 type Queue struct {
-	maxBytes, maxPackets int // static
-
-	mu      sync.Mutex // guards the rest
-	packets []*frame.Packet
-	spare   []*frame.Packet // the slice the writer gave back
-	bytes   int             // of packets queued and of those being written
-	count   int             // the same in packets
-	closed  error           // why Put refuses; nil while open
-	aborted bool            // what is queued shall not be written any more
-	wake    chan struct{}   // holds a token when the writer has something to look at
+	mu                   sync.Mutex // guards the rest
+	maxBytes, maxPackets int
+	packets              []*frame.Packet
+	spare                []*frame.Packet // the slice the writer gave back
+	bytes                int             // of packets queued and of those being written
+	count                int             // the same in packets
+	closed               error           // why Put refuses; nil while open
+	aborted              bool            // what is queued shall not be written any more
+	wake                 chan struct{}   // holds a token when the writer has something to look at
+	high                 bool            // above three quarters of maxBytes, and not yet below one quarter again
+	watch                func()          // called, without the lock, when high has changed; nil: nobody looks
 }
 
 // New returns a queue that refuses packets above the bounds. A packet larger than maxBytes is accepted while the
@@ -33,17 +34,56 @@ func New(maxBytes, maxPackets int) *Queue {
 	return &Queue{maxBytes: maxBytes, maxPackets: maxPackets, wake: make(chan struct{}, 1)}
 }
 
+// Bound changes the bounds. What is queued stays.
+func (q *Queue) Bound(maxBytes, maxPackets int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxBytes, q.maxPackets = maxBytes, maxPackets
+}
+
+// Watch has changed called whenever High may have changed, on the goroutine that made it so. It is for a queue that
+// nobody uses yet.
+func (q *Queue) Watch(changed func()) { q.watch = changed }
+
+// High reports whether the queue is filling up: it was above three quarters of its bound in bytes, and has not been below
+// one quarter since.
+func (q *Queue) High() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.high
+}
+
+// levelLocked brings high up to date, and reports whether somebody wants to know.
+func (q *Queue) levelLocked() bool {
+	was := q.high
+	switch {
+	case q.bytes > q.maxBytes/4*3:
+		q.high = true
+	case q.bytes < q.maxBytes/4:
+		q.high = false
+	}
+	return was != q.high && q.watch != nil
+}
+
 // Put queues p, which the queue then owns: it will be finished exactly once. If Put returns an error (ErrFull, or what
 // the queue was closed with) p is still the caller's, and is not finished. Put never blocks.
 func (q *Queue) Put(p *frame.Packet) error {
+	changed, err := q.put(p)
+	if changed {
+		q.watch()
+	}
+	return err
+}
+
+func (q *Queue) put(p *frame.Packet) (changed bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed != nil {
-		return q.closed
+		return false, q.closed
 	}
 	n := len(p.Bytes())
 	if q.count > 0 && (q.bytes+n > q.maxBytes || q.count >= q.maxPackets) {
-		return ErrFull
+		return false, ErrFull
 	}
 	q.bytes += n
 	q.count++
@@ -51,7 +91,7 @@ func (q *Queue) Put(p *frame.Packet) error {
 	if len(q.packets) == 1 {
 		q.signalLocked()
 	}
-	return nil
+	return q.levelLocked(), nil
 }
 
 func (q *Queue) signalLocked() {
@@ -137,7 +177,11 @@ func (q *Queue) settle(batch []*frame.Packet, n int, err error, finish func(*fra
 	q.mu.Lock()
 	q.bytes -= bytes
 	q.count -= len(batch)
+	changed := q.levelLocked()
 	q.mu.Unlock()
+	if changed {
+		q.watch()
+	}
 	for i, p := range batch {
 		if i < n {
 			finish(p, nil)
@@ -146,15 +190,15 @@ func (q *Queue) settle(batch []*frame.Packet, n int, err error, finish func(*fra
 		}
 	}
 	clear(batch)
-	if cap(batch) <= q.spareLimit() {
-		q.mu.Lock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cap(batch) <= q.spareLimitLocked() {
 		q.spare = batch[:0]
-		q.mu.Unlock()
 	}
 }
 
-// spareLimit is how long a slice is kept for the next batch: an idle client shall hold next to nothing, a link is busy.
-func (q *Queue) spareLimit() int {
+// spareLimitLocked is how long a slice is kept for the next batch: an idle client shall hold next to nothing, a link is busy.
+func (q *Queue) spareLimitLocked() int {
 	if q.maxBytes >= 1<<20 {
 		return 1024
 	}

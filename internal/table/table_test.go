@@ -1,7 +1,6 @@
 package table_test
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,63 +31,56 @@ func TestTable(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// haxmap by itself loses keys here: 8 writers on disjoint keys and 8 readers, a million operations. A key that was
-// added is found by everybody until it is deleted, and not afterwards.
+// 8 writers, each on keys of its own that lie among the others', and 8 readers, more than a million operations. What was
+// added is found until it is deleted, and not afterwards. haxmap by itself misses some tens to a thousand of them here.
 func TestFenceLosesNothing(t *testing.T) {
-	const writers, readers, operations = 8, 8, 1_000_000
-	const rounds = operations / (writers + readers) / 2
-	tab := table.New[uint64]()
-	stable := uint64(1 << 40) // keys that stay for the whole test
-	for i := range uint64(1000) {
-		require.True(t, tab.Add(stable+i, i))
+	const writers, readers, rounds, own = 8, 8, 40_000, 16
+	tab := table.New[int]()
+	const stable = uint64(1 << 40) // keys that stay for the whole test
+	for i := range 1000 {
+		require.True(t, tab.Add(stable+uint64(i), i))
 	}
+	var missed, ghosts, lost atomic.Int64
 	var done atomic.Bool
-	var work, reading sync.WaitGroup
-	for w := range uint64(writers) {
-		work.Go(func() {
-			for i := range uint64(rounds) {
-				key := i*writers + w
-				if !tab.Add(key, key) {
-					t.Errorf("key %d: taken, and nobody else has it", key)
+	var writing, reading sync.WaitGroup
+	for w := range writers {
+		writing.Go(func() {
+			for i := range rounds {
+				key := uint64(i%own*writers + w)
+				if !tab.Add(key, i) {
+					ghosts.Add(1)
 				}
-				if got, ok := tab.Get(key); !ok || got != key {
-					t.Errorf("key %d: lost after it was added", key)
+				if got, ok := tab.Get(key); !ok || got != i {
+					missed.Add(1)
 				}
-				if i%2 == 0 { // every second one stays
-					if !tab.Delete(key) {
-						t.Errorf("key %d: lost before it was deleted", key)
-					}
-					if _, ok := tab.Get(key); ok {
-						t.Errorf("key %d: there after it was deleted", key)
-					}
+				if !tab.Delete(key) {
+					missed.Add(1)
+				}
+				if _, ok := tab.Get(key); ok {
+					ghosts.Add(1)
 				}
 			}
 		})
 	}
-	for r := range uint64(readers) {
+	for r := range readers {
 		reading.Go(func() {
-			for i := uint64(0); i < 2*rounds || !done.Load(); i++ {
-				n := (i*7 + r) % 1000
-				if got, ok := tab.Get(stable + n); !ok || got != n {
-					t.Errorf("key %d: missed while others were written", stable+n)
-					return
-				}
-				if i >= 2*rounds {
-					runtime.Gosched() // the writers are who is waited for
+			for i := r; !done.Load(); i++ {
+				if got, ok := tab.Get(stable + uint64(i%1000)); !ok || got != i%1000 {
+					lost.Add(1)
 				}
 			}
 		})
 	}
-	work.Wait()
+	writing.Wait()
 	done.Store(true)
 	reading.Wait()
-	assert.Equal(t, 1000+writers*(rounds/2), tab.Len())
-	for w := range uint64(writers) {
-		for i := range uint64(rounds) {
-			key := i*writers + w
-			_, ok := tab.Get(key)
-			require.Equal(t, i%2 == 1, ok, "key %d at the end", key)
-		}
+	assert.Zero(t, missed.Load(), "keys missed that had been added")
+	assert.Zero(t, ghosts.Load(), "keys found that had been deleted")
+	assert.Zero(t, lost.Load(), "keys missed that nobody touched")
+	assert.Equal(t, 1000, tab.Len())
+	for i := range 1000 {
+		_, ok := tab.Get(stable + uint64(i))
+		assert.True(t, ok)
 	}
 }
 

@@ -20,6 +20,8 @@ import (
 // controlTimeout bounds the wait for room to write a ping, a pong or a close frame.
 const controlTimeout = time.Second
 
+const maxControlSize = 125 // RFC 6455, section 5.5
+
 // ErrReadTimeout is returned by Conn.ReadPacket when the peer was silent, or a packet unfinished, for too long.
 var ErrReadTimeout = errors.New("nothing complete received in time")
 
@@ -32,6 +34,7 @@ type GatherConn struct {
 	mu        sync.Mutex // guards the rest, and is held while writing: only this connection's own goroutines wait
 	gathering bool
 	buf       []byte
+	broken    error // why the last write was cut short: whatever came behind it would end up inside a frame
 }
 
 // NewGatherConn wraps conn. Each write gets timeout to end, 0 is for ever.
@@ -51,12 +54,17 @@ func (g *GatherConn) Write(p []byte) (int, error) {
 }
 
 func (g *GatherConn) writeLocked(p []byte) (int, error) {
+	if g.broken != nil {
+		return 0, g.broken
+	}
 	if g.timeout > 0 {
 		if err := g.Conn.SetWriteDeadline(time.Now().Add(g.timeout)); err != nil {
 			return 0, err
 		}
 	}
-	return g.Conn.Write(p)
+	n, err := g.Conn.Write(p)
+	g.broken = err
+	return n, err
 }
 
 // SetWriteDeadline does nothing: each write has its own deadline, and gorilla would lift it.
@@ -94,13 +102,14 @@ func (g *GatherConn) flush() (int, []byte, error) {
 type Conn struct {
 	ws       *websocket.Conn
 	net      *GatherConn
-	limit    int           // largest packet, bytes
+	limit    int           // largest packet, bytes; owned by the reading goroutine
 	deadline time.Duration // for a packet or a pong to arrive; 0: none
 
 	reading bool // inside a packet, where a pong doesn't extend the deadline; owned by the reading goroutine
 	closing atomic.Bool
-	pinged  atomic.Int64 // when the outstanding ping left, in nanoseconds since start; 0: none is outstanding
-	heard   atomic.Int64 // when anything whole was last received, the same
+	ordered chan struct{} // holds a token while a frame is put, so that the end of a packet is known to lie before a pong behind it
+	pinged  atomic.Int64  // when the outstanding ping left, in nanoseconds since start; 0: none is outstanding
+	heard   atomic.Int64  // when anything whole was last received, the same
 	start   time.Time
 	onPong  func(delay time.Duration) // static
 }
@@ -108,12 +117,12 @@ type Conn struct {
 // NewConn takes over ws, which was opened over gather. Packets above limit end the connection, and so does silence of
 // deadline (0: never); a peer that answers pings isn't silent. onPong, which may be nil, gets the delay of each ping that was answered.
 func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Duration, onPong func(time.Duration)) *Conn {
-	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), onPong: onPong}
+	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), onPong: onPong, ordered: make(chan struct{}, 1)}
 	ws.SetReadLimit(int64(limit))
 	ws.SetPongHandler(func(string) error { c.pong(); return c.extend() })
 	ws.SetPingHandler(func(data string) error {
 		c.heard.Store(c.now())
-		err := ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(controlTimeout))
+		err := c.control(websocket.PongMessage, []byte(data))
 		if errors.Is(err, websocket.ErrCloseSent) {
 			err = nil
 		}
@@ -128,6 +137,24 @@ func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Du
 	})
 	return c
 }
+
+// NetConn returns the connection below: TLS where there is TLS.
+func (c *Conn) NetConn() net.Conn {
+	conn := c.ws.NetConn()
+	if gather, ok := conn.(*GatherConn); ok {
+		return gather.Conn
+	}
+	return conn
+}
+
+// SetLimit changes the largest packet. It is for the goroutine that reads.
+func (c *Conn) SetLimit(limit int) {
+	c.limit = limit
+	c.ws.SetReadLimit(int64(limit))
+}
+
+// Subprotocol returns what both sides agreed upon, "" if nothing.
+func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
 func (c *Conn) now() int64 { return int64(time.Since(c.start)) + 1 }
 
@@ -156,7 +183,23 @@ func (c *Conn) SilentFor() time.Duration { return time.Duration(c.now() - c.hear
 // Ping sends a ping.
 func (c *Conn) Ping() error {
 	c.pinged.CompareAndSwap(0, c.now())
-	return c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(controlTimeout))
+	return c.control(websocket.PingMessage, nil)
+}
+
+// errNoRoom is why a control frame was not written.
+var errNoRoom = errors.New("websocket: no room for a control frame in time")
+
+// control writes a control frame.
+func (c *Conn) control(kind int, payload []byte) error {
+	timer := time.NewTimer(controlTimeout)
+	defer timer.Stop()
+	select {
+	case c.ordered <- struct{}{}:
+	case <-timer.C:
+		return errNoRoom
+	}
+	defer func() { <-c.ordered }()
+	return c.ws.WriteControl(kind, payload, time.Now().Add(controlTimeout))
 }
 
 var packetBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -222,8 +265,9 @@ func (c *Conn) WritePackets(packets []*frame.Packet) (int, error) {
 			if held := c.net.held(); held > 0 && held+len(packets[next].Bytes()) > gatherLimit {
 				break
 			}
-			if err = c.writeMessage(packets[next]); err == nil {
-				ends = append(ends, c.net.held())
+			var end int
+			if end, err = c.writeMessage(packets[next]); err == nil {
+				ends = append(ends, end)
 			}
 		}
 		n, used, flushErr := c.net.flush()
@@ -245,23 +289,31 @@ func (c *Conn) WritePackets(packets []*frame.Packet) (int, error) {
 
 var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-func (c *Conn) writeMessage(p *frame.Packet) error {
+// writeMessage puts a packet, and returns where it ends in what is held back.
+func (c *Conn) writeMessage(p *frame.Packet) (end int, err error) {
+	c.ordered <- struct{}{}
+	defer func() { <-c.ordered }()
 	kind := p.Type()
 	switch kind {
-	case frame.KindText, frame.KindBinary:
 	case frame.KindNone:
 		kind = frame.KindBinary
+		fallthrough
+	case frame.KindText, frame.KindBinary:
+		err = c.ws.WriteMessage(kind, p.Bytes())
 	case frame.KindClose, frame.KindPing, frame.KindPong:
-		return c.ws.WriteControl(kind, p.Bytes(), time.Now().Add(controlTimeout))
+		if err := frame.CheckSize(len(p.Bytes()), maxControlSize); err != nil {
+			p.Refuse(err)
+			break
+		}
+		err = c.ws.WriteControl(kind, p.Bytes(), time.Now().Add(controlTimeout))
 	default:
 		p.Refuse(fmt.Errorf("websocket: no message type %d", kind))
-		return nil
 	}
-	return c.ws.WriteMessage(kind, p.Bytes())
+	return c.net.held(), err
 }
 
 func (c *Conn) writeClose(payload []byte) error {
-	err := c.ws.WriteControl(websocket.CloseMessage, payload, time.Now().Add(controlTimeout))
+	err := c.control(websocket.CloseMessage, payload)
 	if errors.Is(err, websocket.ErrCloseSent) {
 		return nil
 	}

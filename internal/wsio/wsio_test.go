@@ -175,6 +175,28 @@ func TestWritePacketsCountsWholePackets(t *testing.T) {
 	}
 }
 
+// Nothing is written behind a write that was cut short: it would complete the broken frame.
+func TestNothingFollowsABrokenFrame(t *testing.T) {
+	p := newPair(t, 1000, 0, false, nil)
+	got := p.listen()
+	p.raw.mu.Lock()
+	p.raw.broken = 2 + len("hello world") - 2 // all but the last two bytes
+	p.raw.mu.Unlock()
+	_, err := p.conn.WritePackets(packets(frame.KindBinary, "hello world"))
+	require.Error(t, err)
+	p.raw.mu.Lock()
+	p.raw.broken = -1 // the peer reads again
+	p.raw.mu.Unlock()
+	assert.Error(t, p.conn.Ping())
+	assert.Error(t, p.conn.Shutdown(1000, ""))
+	_, err = p.conn.WritePackets(packets(frame.KindBinary, "x"))
+	assert.Error(t, err)
+	p.close()
+	for packet := range got {
+		assert.Fail(t, "the peer got a packet", packet)
+	}
+}
+
 // The limit holds for what is on the wire and for what that inflates to.
 func TestReadPacketLimits(t *testing.T) {
 	for _, test := range []struct {
