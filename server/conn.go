@@ -17,36 +17,16 @@ import (
 // shared by all views of the connection. A handler may keep it and use it later, from any goroutine. Two views of one
 // connection may differ as pointers: compare GetID. None of its methods blocks.
 type Conn struct {
-	c    *connection
-	kind int // that the message had, static
-
+	c       *connection
 	mu      sync.Mutex // guards the rest
 	wst     int
-	changed bool
 	message map[string]any
 }
 
-func newConn(c *connection, kind int) *Conn { return &Conn{c: c, kind: kind, wst: kind} }
+func newConn(c *connection, kind int) *Conn { return &Conn{c: c, wst: kind} }
 
-// fresh reports whether the view does for another message of this kind.
-func (c *Conn) fresh(kind int) bool {
-	if c.kind != kind {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.changed
-}
-
-// View returns a view for something that is no message of the client, with the WebSocket type that the client last used:
-// last, where that still does, and else a new one. last may be nil.
-func (c *Conn) View(last *Conn) *Conn {
-	kind := int(c.c.kind.Load())
-	if last != nil && last.c == c.c && last.fresh(kind) {
-		return last
-	}
-	return newConn(c.c, kind)
-}
+// View returns a view that is no message's, with the WebSocket type that the client last used.
+func (c *Conn) View() *Conn { return c.c.detached() }
 
 // GetID returns the remote address, or a numbered name such as "unix:7" where there is none. It is unique among the
 // live connections of a server.
@@ -66,7 +46,7 @@ func (c *Conn) GetIP() string {
 }
 
 // RemoteAddr returns the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.c.pc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.c.addr }
 
 // GetServer returns the server that accepted the connection.
 func (c *Conn) GetServer() *Server { return c.c.srv }
@@ -115,7 +95,6 @@ func (c *Conn) GetWST() int {
 func (c *Conn) SetWST(wst int) *Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changed = c.changed || wst != c.wst
 	c.wst = wst
 	return c
 }
@@ -140,7 +119,6 @@ func (c *Conn) GetData(key string) any {
 func (c *Conn) SetMessageData(key string, value any) *Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changed = true
 	c.message = set(c.message, key, value)
 	return c
 }
@@ -186,6 +164,10 @@ func (c *Conn) Write(packet []byte, callback ...func(err error)) {
 	}
 	if len(packet) > c.c.srv.opts.warnSize {
 		c.c.srv.log().Warn("large packet written", "conn", c.c.id, "bytes", len(packet))
+	}
+	if c.c.carrier != nil {
+		c.c.carry(c.GetWST(), packet, done)
+		return
 	}
 	c.c.write(frame.NewPacket(c.GetWST(), bytes.Clone(packet), done))
 }

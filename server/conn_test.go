@@ -89,10 +89,9 @@ func TestConnOutsideOfMessages(t *testing.T) {
 	assert.Equal(t, 3, got.GetMessageData("mine"))
 	assert.Nil(t, got.SetMessageData("mine", nil).GetMessageData("mine"))
 
-	fresh := got.View(nil)
-	assert.Nil(t, fresh.GetMessageData("mine"))
-	assert.Same(t, fresh, got.View(fresh), "unchanged, it does again")
-	assert.NotSame(t, fresh, got.View(fresh.SetMessageData("mine", 4)))
+	fresh := got.View().SetMessageData("mine", 4)
+	assert.Nil(t, got.View().GetMessageData("mine"))
+	assert.Equal(t, 4, fresh.GetMessageData("mine"))
 }
 
 func TestConnData(t *testing.T) {

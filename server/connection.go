@@ -26,33 +26,42 @@ const (
 
 // connection is what all views of a client's connection share.
 type connection struct {
-	srv      *Server // static, as are the next seven
-	pc       PacketConn
+	srv      *Server    // static, as are the next ones up to out
+	pc       PacketConn // nil where carrier is not
+	carrier  Carrier    // of a connection without a socket of its own
+	carried  *Carried   // the same
+	addr     net.Addr
 	id       string
 	openedAt time.Time
 	head     []byte   // of the WebSocket request, nil where there was none
-	box      *mailbox // nil: handlers run on the reading goroutine
+	box      *mailbox // nil: handlers run on the goroutine that brings events
 	ownBox   bool     // box is this connection's alone
+	turn     *turn    // where several goroutines may bring them
+	link     bool     // it is the layer's; set once, before others know of the connection
 	out      *outq.Queue
 
 	kind       atomic.Int32 // WebSocket type that the peer used last
 	attachment atomic.Value
 	waiting    atomic.Int64 // bytes in the mailbox
 	closing    atomic.Bool
+	client     atomic.Bool // it is online, or was
 
 	mu         sync.Mutex // guards the rest
 	data       map[string]any
 	reason     closeReason
 	writerDone chan struct{} // non-nil once the writer was started
 	ended      bool          // reading is over: no writer starts any more
-	timer      *time.Timer   // bounds closing
+	leaving    bool          // a carried connection's end has begun
+	congestion
+	timer *time.Timer // bounds closing
 }
 
 // closeReason is why a connection ends from this side: what the closed event reports and what the peer is told.
 type closeReason struct {
-	err  error
-	code int
-	text string
+	err      error
+	code     int
+	text     string
+	released bool // a carried client stays at its gateway
 }
 
 // requester is implemented by connections that began with an HTTP request.
@@ -67,7 +76,8 @@ type drainer interface {
 }
 
 func newConnection(s *Server, pc PacketConn) *connection {
-	c := &connection{srv: s, pc: pc, openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
+	c := &connection{srv: s, pc: pc, addr: pc.RemoteAddr(), openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
+	c.out.Watch(func() { s.serving.Go(c.tellCongestion) })
 	if r, ok := pc.(requester); ok {
 		c.head = r.requestHead()
 		c.kind.Store(frame.KindText)
@@ -86,29 +96,56 @@ func newConnection(s *Server, pc PacketConn) *connection {
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.
 func (c *connection) serve() {
 	defer c.srv.forget(c)
+	switch role, first, err := c.decide(); {
+	case role == roleClient:
+		c.serveClient(first)
+	case role == roleLink:
+		c.finishReading(c.readLink(first))
+		c.srv.layer.Ended(c.detached(), c.outcome())
+	default:
+		c.finishReading(err)
+	}
+}
+
+// serveClient runs the handlers of a client. first is a packet that was read already.
+func (c *connection) serveClient(first *event) {
 	if c.ownBox {
 		go c.box.run()
 		defer func() { c.box.end(); <-c.box.ended }()
 	}
-	c.post(func() { c.srv.handleOpened(c.detached()) })
-	err := c.read()
-	c.endWriting(err)
-	c.pc.Close()
+	c.post(event{call: func() { c.srv.handleOpened(c.detached()) }})
+	if first != nil {
+		c.srv.stats.received.Add(1)
+		c.kind.Store(int32(first.view.wst))
+		c.deliver(first.view, first.packet)
+	}
+	c.finishReading(c.read())
 	done := make(chan struct{})
-	c.post(func() {
+	c.post(event{call: func() {
 		defer close(done)
 		c.srv.handleClosed(c.detached(), c.outcome())
-	})
+	}})
 	<-done
 }
 
-// post runs f in its turn: here, or behind what waits in the mailbox.
-func (c *connection) post(f func()) {
-	if c.box == nil {
-		f()
-		return
+// finishReading ends writing too.
+func (c *connection) finishReading(err error) {
+	c.endWriting(err)
+	c.pc.Close()
+}
+
+// post lets e happen in its turn: here, or behind what waits.
+func (c *connection) post(e event) {
+	switch {
+	case c.box != nil:
+		c.box.put(e)
+	case c.turn != nil:
+		c.turn.put(e)
+	case e.call != nil:
+		e.call()
+	default:
+		c.srv.handlePacket(e.view, e.packet)
 	}
-	c.box.put(event{call: f})
 }
 
 func (c *connection) read() error {
@@ -133,7 +170,7 @@ func (c *connection) read() error {
 }
 
 func (c *connection) deliver(view *Conn, packet []byte) {
-	if c.box == nil {
+	if c.box == nil && c.turn == nil {
 		c.srv.handlePacket(view, packet)
 		return
 	}
@@ -144,7 +181,7 @@ func (c *connection) deliver(view *Conn, packet []byte) {
 		c.close(closeReason{err: ErrMailboxFull, code: codePolicyViolation, text: "too many packets"})
 		return
 	}
-	c.box.put(event{view: view, packet: packet})
+	c.post(event{view: view, packet: packet})
 }
 
 // detached returns a view that is no message's, with the type that the peer used last: what one caller changes in it
@@ -306,9 +343,11 @@ func (c *connection) tell(code int, err error) {
 
 // finish reports a packet's outcome to its callback.
 func (c *connection) finish(p *frame.Packet, err error) {
-	if err == nil {
+	switch {
+	case c.link: // what it carries is counted where it comes from
+	case err == nil:
 		c.srv.stats.written.Add(1)
-	} else {
+	default:
 		c.srv.stats.failed.Add(1)
 	}
 	hook.Guard(func() { p.Finish(err) }, func(value any, stack []byte) {
@@ -322,12 +361,16 @@ func (c *connection) finish(p *frame.Packet, err error) {
 func (c *connection) close(reason closeReason) bool {
 	c.mu.Lock()
 	first := !c.closing.Swap(true)
-	if first && (!c.ended || c.reason.err == nil) { // what ended reading stays the reason
+	if first && !c.leaving && (!c.ended || c.reason.err == nil) { // what ended reading stays the reason
 		c.reason = reason
 	}
 	c.mu.Unlock()
 	if !first {
 		return false
+	}
+	if c.carrier != nil {
+		c.drop(reason)
+		return true
 	}
 	c.limitClosing(c.srv.opts.writeTimeout)
 	c.out.Close(ErrConnClosed)
@@ -350,6 +393,9 @@ func (c *connection) limitClosing(d time.Duration) {
 
 // cut ends the connection at once; what is queued gets err.
 func (c *connection) cut(err error) {
+	if c.carrier != nil {
+		return // close was enough: nothing of it waits for a peer
+	}
 	c.out.Abort(err)
 	c.pc.Close()
 }

@@ -29,6 +29,9 @@ var (
 	ErrConnClosed = fmt.Errorf("server: connection closed: %w", net.ErrClosed)
 	// ErrSlowConsumer closes a connection whose peer doesn't read what it is sent: its outbound queue was full.
 	ErrSlowConsumer = fmt.Errorf("server: slow consumer: outbound queue full: %w", net.ErrClosed)
+	// ErrQueueFull is what a layer's Enqueue returns, and a write on a connection that a gateway carries gets, while the
+	// link's outbound queue is at its bound.
+	ErrQueueFull = errors.New("server: outbound queue full")
 	// ErrMailboxFull closes a connection that sends faster than its handlers work (WithAsyncHandlers, WithSerialHandlers).
 	ErrMailboxFull = fmt.Errorf("server: mailbox full: packets arrive faster than they are handled: %w", net.ErrClosed)
 	// ErrHandlerPanic closes a connection one of whose handlers panicked.

@@ -30,6 +30,9 @@ type (
 	ConnectionPacketPreprocessEventHandler func(srv *Server, conn *Conn, packet []byte, abort func(), usePacket func(newPacket []byte))
 	// ConnectionReceivePacketEventHandler gets a packet, which belongs to it.
 	ConnectionReceivePacketEventHandler func(srv *Server, conn *Conn, packet []byte)
+	// ConnectionCongestedEventHandler runs when a client's outbound queue has passed three quarters of its bound
+	// (congested), and when it is below one quarter again; see Conn.Congested. It may run beside the client's other handlers.
+	ConnectionCongestedEventHandler func(srv *Server, conn *Conn, congested bool)
 	// ConnectionWritePacketBeforeEventHandler runs on the goroutine that calls Write, and returns what is written instead
 	// of packet. It must not change packet's bytes.
 	ConnectionWritePacketBeforeEventHandler func(srv *Server, conn *Conn, packet []byte) []byte
@@ -45,6 +48,7 @@ type events struct {
 	closed       hook.List[ConnectionClosedEventHandler]
 	preprocess   hook.List[ConnectionPacketPreprocessEventHandler]
 	receive      hook.List[ConnectionReceivePacketEventHandler]
+	congested    hook.List[ConnectionCongestedEventHandler]
 	writeBefore  hook.List[ConnectionWritePacketBeforeEventHandler]
 }
 
@@ -99,6 +103,11 @@ func (s *Server) RegConnectionWritePacketBeforeEvent(handler ConnectionWritePack
 	s.events.writeBefore.Add(handler, priority...)
 }
 
+// RegConnectionCongestedEvent registers handler.
+func (s *Server) RegConnectionCongestedEvent(handler ConnectionCongestedEventHandler, priority ...int) {
+	s.events.congested.Add(handler, priority...)
+}
+
 // fire runs the handlers of an event of the server itself.
 func fire[H ~func(*Server)](s *Server, event string, handlers []H) {
 	for _, handler := range handlers {
@@ -146,6 +155,13 @@ func (s *Server) preprocess(view *Conn, packet []byte, handlers []ConnectionPack
 		}
 	}
 	return packet, true
+}
+
+func (s *Server) handleCongested(view *Conn, congested bool) {
+	defer s.supervise(view, "ConnectionCongested")()
+	for _, handler := range s.events.congested.All() {
+		handler(s, view, congested)
+	}
 }
 
 func (s *Server) handleClosed(view *Conn, err error) {

@@ -20,6 +20,21 @@ type event struct {
 	call   func()
 }
 
+// happen runs the handlers.
+func (e event) happen() {
+	if e.call != nil {
+		e.call()
+		return
+	}
+	c := e.view.c
+	c.waiting.Add(-int64(mailboxSize(e.packet)))
+	if c.ending() {
+		c.srv.stats.discarded.Add(1)
+		return
+	}
+	c.srv.handlePacket(e.view, e.packet)
+}
+
 func newMailbox() *mailbox {
 	b := &mailbox{ended: make(chan struct{})}
 	b.cond.L = &b.mu
@@ -50,17 +65,7 @@ func (b *mailbox) run() {
 			return
 		}
 		for _, e := range batch {
-			if e.call != nil {
-				e.call()
-				continue
-			}
-			c := e.view.c
-			c.waiting.Add(-int64(mailboxSize(e.packet)))
-			if !c.ending() {
-				c.srv.handlePacket(e.view, e.packet)
-			} else {
-				c.srv.stats.discarded.Add(1)
-			}
+			e.happen()
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -150,4 +151,19 @@ func TestSerialHandlersRunAgain(t *testing.T) {
 		assert.EqualError(t, await(t, ended, "end of Run"), "broken")
 		h.end(t)
 	}
+}
+
+// A connection that outlives the shutdown timeout still has its closed event, and leaves nothing behind.
+func TestSerialHandlersOutliveShutdown(t *testing.T) {
+	h := newHost(tcp, server.WithSerialHandlers(), server.WithShutdownTimeout(100*time.Millisecond))
+	h.start0(t)
+	_, conn := h.dial(t)
+	release, in := make(chan struct{}), make(chan struct{})
+	conn.Write([]byte("x"), func(error) { close(in); <-release })
+	<-in
+	h.Shutdown()
+	assert.ErrorIs(t, await(t, h.ended, "end of Run"), server.ErrShutdownTimeout)
+	close(release)
+	await(t, h.closed, "closed event")
+	require.Eventually(t, func() bool { return h.GetOnlineCount() == 0 }, patience, time.Millisecond)
 }

@@ -56,12 +56,14 @@ type options struct {
 	warnSize     int
 	maxPacket    int
 	headroom     int // bytes beyond maxPacket, for a gateway's header
+	firstPacket  int // bytes that the first packet may have at least
 	queuePackets int
 	queueBytes   int
 	certFile     string
 	keyFile      string
 	framer       frame.Framer
 	transport    Transport
+	subprotocol  string // the layer's
 	async        bool
 	serial       bool
 
@@ -252,3 +254,6 @@ func WithWebsocketCompression(level int) Option {
 
 // WithWebsocketWriteCompression compresses what is written too, where compression was agreed upon.
 func WithWebsocketWriteCompression() Option { return func(s *Server) { s.opts.wsCompress = true } }
+
+// readLimit is the largest packet that is read before it is known what a connection is.
+func (o *options) readLimit() int { return max(o.maxPacket+o.headroom, o.firstPacket) }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -103,10 +105,7 @@ func (s *Server) wind(transport Transport, fatal error) error {
 	fire(s, "Stop", s.events.stop.All())
 	s.mu.Lock()
 	s.accepting = false
-	conns := make([]*connection, 0, len(s.online))
-	for _, c := range s.online {
-		conns = append(conns, c)
-	}
+	conns := slices.Concat(slices.Collect(maps.Values(s.online)), slices.Collect(maps.Values(s.apart))) // links last
 	box := s.box
 	s.box = nil
 	s.mu.Unlock()
@@ -117,13 +116,7 @@ func (s *Server) wind(transport Transport, fatal error) error {
 	for _, c := range conns {
 		c.close(closeReason{err: ErrGoingAway, code: codeGoingAway})
 	}
-	err := s.join(conns)
-	if box != nil {
-		box.end()
-		if err == nil {
-			<-box.ended
-		}
-	}
+	err := s.join(conns, box)
 	return errors.Join(fatal, err)
 }
 
@@ -133,10 +126,11 @@ func (s *Server) closeTransport(transport Transport) {
 	}
 }
 
-// join waits for the transport and the connections, and no longer than the shutdown timeout before it cuts them off.
-func (s *Server) join(conns []*connection) error {
+// join waits for the transport, the connections and then the mailbox of all of them, if there is one, and no longer than
+// the shutdown timeout before it cuts them off.
+func (s *Server) join(conns []*connection, box *mailbox) error {
 	ended := make(chan struct{})
-	go waitFor(&s.serving, ended)
+	go waitFor(&s.serving, box, ended)
 	timer := time.NewTimer(s.opts.shutdown)
 	defer timer.Stop()
 	select {
@@ -156,7 +150,12 @@ func (s *Server) join(conns []*connection) error {
 	}
 }
 
-func waitFor(wg *sync.WaitGroup, ended chan struct{}) {
+// waitFor may outlive Run, by as much as handlers do.
+func waitFor(wg *sync.WaitGroup, box *mailbox, ended chan struct{}) {
 	wg.Wait()
+	if box != nil {
+		box.end()
+		<-box.ended
+	}
 	close(ended)
 }

@@ -22,6 +22,7 @@ type Server struct {
 	opts    options // static after New
 	events  events
 	stats   counters
+	layer   Layer // static after SetLayer; nil: every connection is a client
 
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
@@ -31,7 +32,8 @@ type Server struct {
 	accepting bool
 	transport Transport // of the Run going on
 	online    map[string]*connection
-	serial    uint64 // numbers connections without an address
+	apart     map[string]*connection // links, and connections of which it isn't known yet what they are
+	serial    uint64                 // numbers connections without an address
 	serving   sync.WaitGroup
 	box       *mailbox // WithSerialHandlers: of the Run going on
 }
@@ -42,7 +44,7 @@ func New(network Network, options ...Option) *Server {
 	if !slices.Contains(networks, network) {
 		panic(fmt.Errorf("server: unknown network %q: one of %v", string(network), networks))
 	}
-	s := &Server{network: network, opts: defaultOptions(), stop: make(chan struct{}), online: map[string]*connection{}}
+	s := &Server{network: network, opts: defaultOptions(), stop: make(chan struct{}), online: map[string]*connection{}, apart: map[string]*connection{}}
 	for _, option := range options {
 		if option != nil {
 			option(s)
@@ -156,15 +158,36 @@ func (s *Server) accept(pc PacketConn) {
 		return
 	}
 	c.id = s.newIDLocked(pc.RemoteAddr())
+	s.giveBoxLocked(c)
+	s.apart[c.id] = c
+	if s.layer == nil {
+		s.admitLocked(c)
+	}
+	s.serving.Add(1)
+	s.mu.Unlock()
+	go c.serve()
+}
+
+// giveBoxLocked gives a connection the mailbox that its handlers run from, if they do.
+func (s *Server) giveBoxLocked(c *connection) {
 	c.box = s.box
 	if s.opts.async && c.box == nil {
 		c.box, c.ownBox = newMailbox(), true
 	}
+}
+
+// admit makes a connection a client that is online.
+func (s *Server) admit(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.admitLocked(c)
+}
+
+func (s *Server) admitLocked(c *connection) {
+	delete(s.apart, c.id)
 	s.online[c.id] = c
-	s.serving.Add(1)
-	s.mu.Unlock()
+	c.client.Store(true)
 	s.stats.opened.Add(1)
-	go c.serve()
 }
 
 // newIDLocked returns the remote address, or a numbered name where that says nothing or is taken by a connection that has not quite ended.
@@ -174,7 +197,7 @@ func (s *Server) newIDLocked(addr net.Addr) string {
 		network, id = addr.Network(), addr.String()
 	}
 	nameless := id == "" || id == "@" || network == "unix" || network == "pipe"
-	if _, taken := s.online[id]; !taken && !nameless {
+	if !nameless && s.online[id] == nil && s.apart[id] == nil {
 		return id
 	}
 	s.serial++
@@ -188,7 +211,10 @@ func (s *Server) newIDLocked(addr net.Addr) string {
 func (s *Server) forget(c *connection) {
 	s.mu.Lock()
 	delete(s.online, c.id)
+	delete(s.apart, c.id)
 	s.mu.Unlock()
-	s.stats.closed.Add(1)
+	if c.client.Load() {
+		s.stats.closed.Add(1)
+	}
 	s.serving.Done()
 }

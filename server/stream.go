@@ -93,7 +93,7 @@ var _ PacketConn = (*streamConn)(nil)
 func newStreamConn(conn net.Conn, opts options) *streamConn {
 	return &streamConn{
 		Conn: conn, framer: opts.framer, timeout: opts.writeTimeout,
-		reader: frame.NewReader(conn, opts.framer, opts.maxPacket+opts.headroom, packetTimeout, 0),
+		reader: frame.NewReader(conn, opts.framer, opts.readLimit(), packetTimeout, 0),
 	}
 }
 
@@ -121,6 +121,11 @@ func (c *streamConn) Shutdown(int, string) error {
 	}
 	return c.Close()
 }
+
+// NetConn returns the connection below the framer.
+func (c *streamConn) NetConn() net.Conn { return c.Conn }
+
+func (c *streamConn) setLimit(n int) { c.reader.SetLimit(n) }
 
 // Drain reads what the peer still sends and throws it away, until its end or for timeout.
 func (c *streamConn) Drain(timeout time.Duration) { frame.Drain(c.Conn, timeout) }

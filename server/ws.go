@@ -50,6 +50,11 @@ func newWSTransport(opts options) (*wsTransport, error) {
 			t.upgrader.CheckOrigin = originChecker(opts.wsOrigins)
 		}
 	}
+	if opts.subprotocol != "" {
+		upgrader := *t.upgrader // the user's own stays as it is
+		upgrader.Subprotocols = append([]string{opts.subprotocol}, upgrader.Subprotocols...)
+		t.upgrader = &upgrader
+	}
 	t.http = &http.Server{
 		Handler: t, ReadHeaderTimeout: handshakeTimeout, ReadTimeout: handshakeTimeout, WriteTimeout: handshakeTimeout,
 		IdleTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
@@ -246,7 +251,7 @@ var (
 
 func newWSConn(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values, opts options) *wsConn {
 	c := &wsConn{types: opts.wsTypes, remote: ws.RemoteAddr(), head: head, params: query}
-	c.Conn = wsio.NewConn(ws, gather, opts.maxPacket+opts.headroom, opts.wsDeadline, nil)
+	c.Conn = wsio.NewConn(ws, gather, opts.readLimit(), opts.wsDeadline, nil)
 	c.pingAfter(opts.wsDeadline / 2)
 	return c
 }
@@ -293,6 +298,7 @@ func (c *wsConn) Close() error {
 	return c.Conn.Close()
 }
 
+func (c *wsConn) setLimit(n int)       { c.SetLimit(n) }
 func (c *wsConn) RemoteAddr() net.Addr { return c.remote }
 func (c *wsConn) requestHead() []byte  { return c.head }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 
@@ -225,8 +226,10 @@ func TestWebsocketCompression(t *testing.T) {
 func TestWebsocketInflationBomb(t *testing.T) {
 	h := serve(t, ws, server.WithWebsocketCompression(1), server.WithMaxPacketSize(1<<16))
 	p := conformance.Dial(t, ws, h.addr, "/", deflateExtension)
-	bomb := deflated(t, make([]byte, 8<<20))
+	bomb := deflated(t, make([]byte, 32<<20))
 	require.Less(t, len(bomb), 1<<16)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	p.Send(p.Frame(0x80|0x40|binary, bomb))
 	p.ExpectFarewell(1009)
 	p.Cut()
@@ -234,6 +237,8 @@ func TestWebsocketInflationBomb(t *testing.T) {
 	assert.ErrorIs(t, err, server.ErrPacketTooLarge)
 	assert.ErrorContains(t, err, "65536")
 	assert.Empty(t, h.packets)
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), "bytes allocated")
 }
 
 func TestWebsocketFrames(t *testing.T) {

@@ -1,0 +1,165 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/outq"
+)
+
+// Layer is what stands between a server and some of its connections: a gateway's links, each of which carries many
+// clients (see gateway.NewBackend). Claim, First, Packet and Ended are called on the connection's reading goroutine.
+type Layer interface {
+	// Subprotocol is what the layer's WebSocket connections ask for. Only those have it.
+	Subprotocol() string
+	// Claim is asked before anything was read. subprotocol is what a WebSocket connection agreed upon.
+	Claim(conn *Conn, subprotocol string) Claim
+	// First is asked about the first packet of a connection of which Claim said ClaimLater: true takes the connection,
+	// false makes it a client.
+	First(conn *Conn, packet []byte) bool
+	// Packet gets each packet of a connection that was taken. It owns packet.
+	Packet(conn *Conn, packet []byte)
+	// Ended comes once for each connection that was taken, when nothing is read or written any more.
+	Ended(conn *Conn, err error)
+}
+
+// Claim says whose a connection is.
+type Claim int
+
+const (
+	ClaimClient Claim = iota // an ordinary client
+	ClaimTaken               // the layer's
+	ClaimLater               // the first packet tells
+)
+
+const (
+	firstPacketSize = 4 << 10  // at least, of a packet that may be a link's first
+	linkPacketSize  = 64 << 10 // at least, on a connection that was taken
+	linkQueueBytes  = 4 << 20
+	linkQueueCount  = 1 << 16
+)
+
+// SetLayer puts l between the server and its connections. It must be called before Run, and once. Connections that are
+// l's fire no events, are not online, and get a link's limits: see WithLinks.
+func (s *Server) SetLayer(l Layer) {
+	s.layer, s.opts.subprotocol = l, l.Subprotocol()
+	s.opts.firstPacket = firstPacketSize
+}
+
+// limiter is implemented by connections whose largest packet can be changed, by the reading goroutine.
+type limiter interface{ setLimit(n int) }
+
+// subprotocoler is implemented by connections that agreed upon a subprotocol.
+type subprotocoler interface{ Subprotocol() string }
+
+// role is what a connection turned out to be.
+type role int
+
+const (
+	roleNone   role = iota // it ended before that was known
+	roleClient             // an ordinary client
+	roleLink               // the layer's
+)
+
+// decide finds out what the connection is, and reads its first packet for that where it has to, which is still to be handled.
+func (c *connection) decide() (r role, first *event, err error) {
+	layer := c.srv.layer
+	if layer == nil {
+		return roleClient, nil, nil
+	}
+	subprotocol := ""
+	if s, ok := c.pc.(subprotocoler); ok {
+		subprotocol = s.Subprotocol()
+	}
+	switch layer.Claim(c.detached(), subprotocol) {
+	case ClaimClient:
+		c.admit()
+		return roleClient, nil, nil
+	case ClaimTaken:
+		c.become()
+		return roleLink, nil, nil
+	}
+	kind, packet, err := c.pc.ReadPacket()
+	if err != nil {
+		return roleNone, nil, err
+	}
+	if layer.First(c.detached(), packet) {
+		c.become()
+		return roleLink, &event{packet: packet}, nil
+	}
+	if err := frame.CheckSize(len(packet), c.srv.opts.maxPacket); err != nil {
+		return roleNone, nil, err
+	}
+	c.admit()
+	return roleClient, &event{view: newConn(c, kind), packet: packet}, nil
+}
+
+// admit makes the connection a client, which is online.
+func (c *connection) admit() {
+	c.limit(c.srv.opts.maxPacket + c.srv.opts.headroom)
+	c.srv.admit(c)
+}
+
+// become makes the connection a link: its packets and its queue are a link's.
+func (c *connection) become() {
+	c.link = true
+	c.limit(max(c.srv.opts.maxPacket, linkPacketSize) + frame.WriteHeadroom)
+	c.out.Bound(max(linkQueueBytes, c.srv.opts.queueBytes), max(linkQueueCount, c.srv.opts.queuePackets))
+}
+
+func (c *connection) limit(n int) {
+	if l, ok := c.pc.(limiter); ok {
+		l.setLimit(n)
+	}
+}
+
+// readLink hands packets to the layer until the connection's end.
+func (c *connection) readLink(first *event) error {
+	view := c.detached()
+	if first != nil {
+		c.srv.layer.Packet(view, first.packet)
+	}
+	for {
+		_, packet, err := c.pc.ReadPacket()
+		if err != nil {
+			return err
+		}
+		if !c.closing.Load() {
+			c.srv.layer.Packet(view, packet)
+		}
+	}
+}
+
+// ExportKeyingMaterial returns secret bytes that only the two ends of the connection's TLS know (RFC 5705), and false
+// where there is no TLS.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, bool) {
+	n, ok := c.c.pc.(interface{ NetConn() net.Conn })
+	if !ok {
+		return nil, false
+	}
+	secure, ok := n.NetConn().(*tls.Conn)
+	if !ok {
+		return nil, false
+	}
+	state := secure.ConnectionState()
+	secret, err := state.ExportKeyingMaterial(label, context, length)
+	return secret, err == nil
+}
+
+// Enqueue queues p, which the connection owns from then on, and returns at once. If it returns an error, ErrConnClosed or
+// ErrQueueFull, p is still the caller's, and the connection goes on. It is for layers: no handler sees p.
+func (c *Conn) Enqueue(p *Packet) error {
+	err := c.c.out.Put(p)
+	switch {
+	case err == nil:
+		c.c.startWriter()
+	case errors.Is(err, outq.ErrFull):
+		return ErrQueueFull
+	}
+	return err
+}
+
+// Abort closes the connection at once, whatever is queued. The layer's Ended gets err.
+func (c *Conn) Abort(err error) { c.c.lose(err) }
