@@ -26,10 +26,9 @@ type Endpoint struct {
 
 	gw      atomic.Pointer[Gateway] // that adopted it
 	health  health
-	live    atomic.Int32  // links that are up
-	bound   atomic.Int64  // sessions bound to it
-	epoch   atomic.Uint64 // goes up with each link that comes up
-	retired atomic.Bool   // the scanner doesn't list it any more
+	live    atomic.Int32 // links that are up
+	bound   atomic.Int64 // sessions bound to it
+	retired atomic.Bool  // the scanner doesn't list it any more
 
 	mu       sync.Mutex // guards the rest; taken after session.mu
 	links    []*link    // that are up

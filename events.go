@@ -37,7 +37,8 @@ type events struct {
 }
 
 // RegConnectionOpenedEventHandle registers handle. Of all events: a lower priority runs earlier, the default is 0, and
-// registering is allowed at any time, from any goroutine.
+// registering is allowed at any time, from any goroutine. A handler that panics costs the connection, if the event is one of
+// its packets or its opening; of the other events the handlers behind it run all the same.
 func (g *Gateway) RegConnectionOpenedEventHandle(handle ConnectionOpenedEventHandle, priority ...int) {
 	g.events.opened.Add(handle, priority...)
 }
@@ -57,7 +58,7 @@ func (g *Gateway) RegConnectionClosedEventHandle(handle ConnectionClosedEventHan
 // OnConnectionClosedEvent runs every registered handle, in order.
 func (g *Gateway) OnConnectionClosedEvent(conn *server.Conn) {
 	for _, handle := range g.events.closed.All() {
-		handle(g, conn)
+		g.guard("ConnectionClosed", func() { handle(g, conn) })
 	}
 }
 
@@ -81,7 +82,7 @@ func (g *Gateway) RegEndpointConnectOpenedEventHandle(handle EndpointConnectOpen
 // OnEndpointConnectOpenedEvent runs every registered handle, in order.
 func (g *Gateway) OnEndpointConnectOpenedEvent(endpoint *Endpoint) {
 	for _, handle := range g.events.endpointOpened.All() {
-		handle(g, endpoint)
+		g.guard("EndpointConnectOpened", func() { handle(g, endpoint) })
 	}
 }
 
@@ -93,7 +94,7 @@ func (g *Gateway) RegEndpointConnectClosedEventHandle(handle EndpointConnectClos
 // OnEndpointConnectClosedEvent runs every registered handle, in order.
 func (g *Gateway) OnEndpointConnectClosedEvent(endpoint *Endpoint) {
 	for _, handle := range g.events.endpointClosed.All() {
-		handle(g, endpoint)
+		g.guard("EndpointConnectClosed", func() { handle(g, endpoint) })
 	}
 }
 
@@ -117,7 +118,7 @@ func (g *Gateway) RegForwardFailedEventHandle(handle ForwardFailedEventHandle, p
 // OnForwardFailedEvent runs every registered handle, in order.
 func (g *Gateway) OnForwardFailedEvent(endpoint *Endpoint, conn *server.Conn, packet []byte, err error) {
 	for _, handle := range g.events.forwardFailed.All() {
-		handle(g, endpoint, conn, packet, err)
+		g.guard("ForwardFailed", func() { handle(g, endpoint, conn, packet, err) })
 	}
 }
 

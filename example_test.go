@@ -118,7 +118,7 @@ func ExampleWithEndpointSelector() {
 	gw := gateway.NewGateway(server.New(server.NetworkWebsocket), gateway.NewStaticScanner(), gateway.WithEndpointSelector(nearest))
 	_, err := gw.GetEndpoint("game")
 	fmt.Println(err)
-	// Output: gateway: endpoint not exists: "game"
+	// Output: gateway: endpoint not exists
 }
 
 // A file that lists the endpoints is read anew every second; see NewFileScanner for what it says.

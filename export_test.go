@@ -1,6 +1,10 @@
 package gateway
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/minotaur-gateway/gateway/server"
+)
 
 // LiveSessions returns how many sessions have a key.
 func LiveSessions(g *Gateway) int { return g.keys.sessions.Len() }
@@ -15,4 +19,12 @@ func AddSession(e *Endpoint) { e.bound.Add(1) }
 func Selectable(e *Endpoint) bool {
 	g := e.gw.Load()
 	return g != nil && slices.Contains((*g.names.Load())[e.name], e)
+}
+
+// Leaving reports whether the gateway has begun to end conn's session.
+func Leaving(g *Gateway, conn *server.Conn) bool {
+	s := g.sessionOf(conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
 }

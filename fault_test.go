@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -120,10 +121,6 @@ func playLaneDeath(t *testing.T, network server.Network, pool int) {
 	})
 	playing.Wait()
 	cutting.Wait()
-	require.Eventually(t, func() bool {
-		asked, answered := results.count()
-		return asked == bots*packets && answered == asked
-	}, patience, time.Millisecond, "every callback is called")
 	require.Eventually(t, func() bool { return g.Stats().LinksClosed == cuts }, patience, time.Millisecond)
 	ready(t, pool, e)
 	for who, bot := range all { // whatever was lost, nobody is cut off
@@ -132,6 +129,10 @@ func playLaneDeath(t *testing.T, network server.Network, pool int) {
 			_, n = readNumber(t, bot.next(t))
 		}
 	}
+	require.Eventually(t, func() bool {
+		asked, answered := results.count()
+		return asked == bots*(packets+1) && answered == asked
+	}, patience, time.Millisecond, "every callback is called")
 	checkLaneDeath(t, b, results)
 }
 
@@ -159,4 +160,69 @@ func checkLaneDeath(t *testing.T, b *backend, results *outcomes) {
 	}
 	assert.LessOrEqual(t, len(b.all), written)
 	t.Logf("written %d, arrived %d, failed %d", written, len(b.all), failed)
+}
+
+// A link whose peer takes nothing dies at the write timeout. What it had not written goes over the other link, in order,
+// with the sessions, and nobody gets an error.
+func TestFailoverMovesWhatWasNotWritten(t *testing.T) {
+	const packets = 50
+	inWorld(t, time.Hour, func(w *world) found {
+		return found{endpoints: []*gateway.Endpoint{w.endpoint("a", gateway.WithEndpointConnectionPoolSize(2))}}
+	}, func(w *world) {
+		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		frozen, links, arrived := make(chan struct{}), map[string]string{}, map[string][]string{}
+		var mu sync.Mutex
+		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, link *server.Conn, data []byte) {
+			player, packet, err := gateway.UnmarshalGatewayOutPacket(data)
+			assert.NoError(t, err)
+			if string(packet) == "freeze" {
+				<-frozen
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			links[player] = link.GetID()
+			arrived[player] = append(arrived[player], string(packet))
+		})
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Run("a") }()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		players := []*client.Client{}
+		for range 3 { // the first and the third on one link
+			cli, _ := w.join()
+			defer cli.Close()
+			cli.Write([]byte("hello"))
+			synctest.Wait()
+			players = append(players, cli)
+		}
+		assert.Len(t, links, 3)
+		players[0].Write([]byte("freeze"))
+		synctest.Wait()
+		for n := range packets {
+			players[0].Write(fmt.Append(nil, n))
+			players[2].Write(fmt.Append(nil, n))
+		}
+		synctest.Wait()
+		assert.EqualValues(t, 4, w.Stats().PacketsForwarded)
+		time.Sleep(client.DefaultWriteTimeout + 100*time.Millisecond)
+		synctest.Wait()
+		stats := w.Stats()
+		assert.EqualValues(t, 2*packets, stats.PacketsMoved)
+		assert.EqualValues(t, 4+2*packets, stats.PacketsForwarded)
+		assert.Zero(t, stats.ForwardsFailed)
+		mu.Lock()
+		used := map[string]bool{}
+		for player, all := range arrived {
+			used[links[player]] = true
+			for n, packet := range all[1:] {
+				assert.Equal(t, fmt.Sprint(n), packet, "of %s", player)
+			}
+		}
+		assert.Len(t, used, 1, "everybody is on the link that lives")
+		mu.Unlock()
+		close(frozen)
+		srv.Shutdown()
+		assert.NoError(t, <-ended)
+	})
 }

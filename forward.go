@@ -18,8 +18,9 @@ type forward struct {
 	data     []byte // header and payload
 	callback func(error)
 
-	link   *link // whose queue it is or was in
-	packet *client.Packet
+	link    *link // whose queue it is or was in
+	packet  *client.Packet
+	failure error // why a lost link's successor didn't take it
 }
 
 // Forward sends packet, which may be reused at once, to the endpoint for conn, and binds conn to the endpoint. It
@@ -86,7 +87,7 @@ func (f *forward) fail(packet []byte, err error) {
 		return
 	}
 	f.gw.counts.add(forwardsFailed)
-	f.gw.guard("ForwardFailed", func() { f.gw.OnForwardFailedEvent(f.endpoint, f.conn, packet, err) })
+	f.gw.OnForwardFailedEvent(f.endpoint, f.conn, packet, err)
 	if f.callback != nil {
 		f.gw.guard("forward callback", func() { f.callback(err) })
 	}

@@ -81,6 +81,7 @@ func (g *Gateway) register(srv *server.Server) {
 		g.counts.add(received)
 		g.OnConnectionReceivePacketEvent(conn, packet)
 	})
+	srv.RegConnectionClosedEvent(func(_ *server.Server, conn *server.Conn, _ any) { g.silenceSession(conn) }, math.MinInt)
 	srv.RegConnectionClosedEvent(func(_ *server.Server, conn *server.Conn, _ any) { g.OnConnectionClosedEvent(conn) })
 	srv.RegConnectionClosedEvent(func(_ *server.Server, conn *server.Conn, _ any) { g.closeSession(conn) }, math.MaxInt)
 }
@@ -101,6 +102,9 @@ func (g *Gateway) Run(addr string) error {
 		err = ErrGatewayClosed
 	}
 	g.finish(err)
+	if stopErr == nil {
+		return err // as it is: it may be compared
+	}
 	return errors.Join(err, stopErr)
 }
 
@@ -241,7 +245,7 @@ func (g *Gateway) usable(name string) ([]*Endpoint, error) {
 		endpoints = (*g.names.Load())[name]
 	}
 	if len(endpoints) == 0 {
-		return nil, fmt.Errorf("%w: %q", ErrEndpointNotExists, name)
+		return nil, ErrEndpointNotExists
 	}
 	return endpoints, nil
 }
@@ -255,7 +259,8 @@ func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
 	var chosen *Endpoint
 	g.guard("selector", func() { chosen = g.selector(endpoints) })
 	if chosen == nil || !slices.Contains(endpoints, chosen) {
-		return nil, fmt.Errorf("%w: %q: the selector chose none of %d", ErrEndpointNotExists, name, len(endpoints))
+		g.log.Debug("the selector chose none", "name", name, "endpoints", len(endpoints))
+		return nil, ErrEndpointNotExists
 	}
 	return chosen, nil
 }
@@ -283,9 +288,13 @@ func (g *Gateway) GetConnEndpoint(name string, conn *server.Conn) (*Endpoint, er
 
 // SwitchEndpoint moves every connection that is bound to source over to dest: later packets go to dest, and dest may
 // send to them at once. For a second, replies of source are still delivered, and packets forwarded to source go to dest.
-// Both must have the same name. A dest that is source, dead or unknown to the gateway changes nothing; a dead source is fine.
+// Both must have the same name. A dest that is source, dead or unknown to the gateway changes nothing, and so does another
+// gateway's source; a dead source is fine.
 func (g *Gateway) SwitchEndpoint(source, dest *Endpoint) {
 	if source == nil || dest == nil || source == dest || source.name != dest.name || !dest.usable() || dest.gw.Load() != g {
+		return
+	}
+	if owner := source.gw.Load(); owner != nil && owner != g {
 		return
 	}
 	moved := 0

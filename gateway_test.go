@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -291,4 +292,138 @@ func TestGoodbyeIsForwarded(t *testing.T) {
 	assert.NoError(t, <-outcome)
 	require.Eventually(t, func() bool { return g.Stats().DroppedUnknown == 1 }, patience, time.Millisecond)
 	assert.Zero(t, gateway.OpenSessions(e))
+}
+
+// Every packet from an endpoint is handled with a view of its own, whatever earlier handlers did with theirs.
+func TestDeliveriesShareNoView(t *testing.T) {
+	b := newBackend(t, "tcp", nil)
+	e := b.endpoint("game")
+	g := &fixture{Gateway: gateway.NewGateway(server.New("websocket"), gateway.NewStaticScanner(e)), network: "websocket"}
+	g.RegConnectionReceivePacketEventHandle(func(_ *gateway.Gateway, conn *server.Conn, packet []byte) { e.Forward(conn, packet) })
+	kept := make(chan *server.Conn, 2)
+	g.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, _ []byte) { kept <- conn })
+	g.run(t, "")
+	ready(t, 1, e)
+	bot := newBot(t, "websocket", g.address)
+	bot.Write([]byte("1"))
+	bot.Write([]byte("2"))
+	one, two := <-kept, <-kept
+	one.SetMessageData("k", "first").SetWST(server.WebsocketMessageTypeText)
+	assert.Nil(t, two.GetMessageData("k"))
+	assert.Equal(t, server.WebsocketMessageTypeBinary, two.GetWST())
+}
+
+// Nothing is delivered once the closed handlers run, and all of them run, whichever panics.
+func TestClosedHandlersComeLast(t *testing.T) {
+	b := newBackend(t, "tcp", func([]byte) []byte { return nil })
+	e := b.endpoint("game")
+	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
+	inDelivery, free, closing := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var delivering, closed atomic.Bool
+	g.RegEndpointConnectReceivePacketEventHandle(func(*gateway.Gateway, *gateway.Endpoint, *server.Conn, []byte) {
+		assert.False(t, closed.Load(), "delivered after the closed handlers")
+		delivering.Store(true)
+		close(inDelivery)
+		<-free
+		delivering.Store(false)
+	})
+	g.RegConnectionClosedEventHandle(func(*gateway.Gateway, *server.Conn) {
+		assert.False(t, delivering.Load(), "closed while a packet was delivered")
+		closed.Store(true)
+		panic("closed")
+	})
+	late := make(chan struct{})
+	g.RegConnectionClosedEventHandle(func(*gateway.Gateway, *server.Conn) { close(closing); <-late }, 1)
+	ready(t, 1, e)
+	bot := newBot(t, "tcp", g.address)
+	bot.Write([]byte("x"))
+	require.Eventually(t, func() bool { return len(b.clients()) == 1 }, patience, time.Millisecond)
+	b.push(t, b.clients()[0], []byte("one"))
+	<-inDelivery
+	conn := onlyConn(t, g)
+	bot.Close()
+	require.Eventually(t, func() bool { return gateway.Leaving(g.Gateway, conn) }, patience, time.Millisecond)
+	close(free)
+	<-closing
+	b.push(t, b.clients()[0], []byte("two"))
+	require.Eventually(t, func() bool { return g.Stats().DroppedUnknown == 1 }, patience, time.Millisecond)
+	close(late)
+	assert.EqualValues(t, 1, g.Stats().HandlerPanics)
+}
+
+// What the contract names is returned as it is, so that programs may compare.
+func TestSentinelsAreBare(t *testing.T) {
+	g := gateway.NewGateway(server.New("tcp"), nobody)
+	_, err := g.GetEndpoint("game")
+	assert.Equal(t, gateway.ErrEndpointNotExists, err)
+	_, err = g.GetEndpointByKey("game", "key")
+	assert.Equal(t, gateway.ErrEndpointNotExists, err)
+	g.Server().Shutdown()
+	assert.Equal(t, gateway.ErrGatewayClosed, g.Run("127.0.0.1:0"))
+	g.Shutdown()
+	assert.Equal(t, gateway.ErrGatewayClosed, g.Run("127.0.0.1:0"))
+}
+
+// Another gateway's endpoint is no source.
+func TestSwitchEndpointOfAnotherGateway(t *testing.T) {
+	a, b := newBackend(t, "tcp", nil), newBackend(t, "tcp", nil)
+	ea, eb := a.endpoint("game"), b.endpoint("game")
+	ga, gb := newGateway(t, "tcp", "game", gateway.NewStaticScanner(ea)), newGateway(t, "tcp", "game", gateway.NewStaticScanner(eb))
+	ready(t, 1, ea, eb)
+	newBot(t, "tcp", ga.address).ask(t, []byte("x"))
+	gb.SwitchEndpoint(ea, eb)
+	ga.SwitchEndpoint(ea, eb)
+	assert.Equal(t, []int{1, 0}, []int{ea.Sessions(), eb.Sessions()})
+}
+
+// For a second after a move the old endpoint's replies are delivered and Forwards to it follow. Then neither.
+func TestMoveGraceEnds(t *testing.T) {
+	var endpoints []*gateway.Endpoint
+	inWorld(t, time.Hour, func(w *world) found {
+		if endpoints == nil {
+			endpoints = []*gateway.Endpoint{w.endpoint("a"), w.endpoint("b")}
+		}
+		return found{endpoints: endpoints}
+	}, func(w *world) {
+		var delayA, delayB atomic.Int64
+		defer w.backend("a", &delayA)()
+		defer w.backend("b", &delayB)()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		a, b := endpoints[0], endpoints[1]
+		cli, got := w.join()
+		defer cli.Close()
+		var conn *server.Conn
+		for _, conn = range w.Server().GetOnlineAll() {
+		}
+		a.Forward(conn, []byte("bind"))
+		<-got
+		for _, test := range []struct {
+			delay     time.Duration
+			delivered bool
+		}{{900 * time.Millisecond, true}, {1100 * time.Millisecond, false}} {
+			a.Forward(conn, []byte("back"))
+			<-got
+			delayA.Store(int64(test.delay))
+			a.Forward(conn, []byte("slow"))
+			w.SwitchEndpoint(a, b)
+			time.Sleep(test.delay + 50*time.Millisecond)
+			synctest.Wait()
+			assert.Equal(t, test.delivered, len(got) == 1, "a reply %v after the move", test.delay)
+			for len(got) > 0 {
+				<-got
+			}
+			delayA.Store(0)
+			before := b.Sessions()
+			a.Forward(conn, []byte("where to"))
+			<-got
+			if test.delivered { // not 50 ms later than the grace
+				assert.Equal(t, before, b.Sessions(), "it follows the move")
+			} else {
+				assert.Equal(t, before-1, b.Sessions(), "it goes where it says")
+			}
+			time.Sleep(2 * time.Second)
+		}
+		assert.EqualValues(t, 1, w.Stats().DroppedNotOpen)
+	})
 }

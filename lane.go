@@ -16,14 +16,10 @@ const lateLimit = 4 << 20
 // send queues f on its session's lane. The caller holds the session's lock, which keeps the session's packets in order.
 func (e *Endpoint) send(f *forward, now int64) error {
 	o, size := f.opening, int64(len(f.data))
-	if e.epoch.Load() != o.epoch && o.pending.Load() == 0 && now-o.last > int64(laneRest) {
-		e.balanceLane(o)
-	}
 	if waiting := o.pending.Add(size); waiting > sessionShare && waiting > size {
 		o.pending.Add(-size)
 		return ErrFlooding
 	}
-	o.last = now
 	asked := o.ask(now)
 	if err := e.enqueue(f); err != nil {
 		o.pending.Add(-size)
@@ -71,11 +67,9 @@ func (e *Endpoint) keepLate(l *link, f *forward) (bool, error) {
 	if !l.up {
 		return false, nil
 	}
-	if l.lateBytes += len(f.data); l.lateBytes > lateLimit {
-		l.lateBytes -= len(f.data)
-		return false, ErrLinkFull
+	if err := l.keepLateLocked(f); err != nil {
+		return false, err
 	}
-	l.late = append(l.late, f)
 	return true, nil
 }
 
@@ -101,23 +95,8 @@ func (e *Endpoint) chooseLane(o *opening) *link {
 	if l != nil {
 		l.sessions++
 		o.lane.Store(l)
-		o.epoch = e.epoch.Load()
 	}
 	return l
-}
-
-// balanceLane moves a session that is at rest to a link that carries less: one may have come up since it was pinned.
-func (e *Endpoint) balanceLane(o *opening) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	o.epoch = e.epoch.Load()
-	old, l := o.lane.Load(), e.leastLocked()
-	if old == nil || !old.up || l == nil || l.sessions+1 >= old.sessions {
-		return
-	}
-	old.sessions--
-	l.sessions++
-	o.lane.Store(l)
 }
 
 func (e *Endpoint) leastLocked() *link {
@@ -137,11 +116,11 @@ func (e *Endpoint) linkLost(l *link) {
 	failed := e.moveLanes(g, l)
 	g.rebuild()
 	for _, f := range failed {
-		f.settle(ErrNoLink)
+		f.settle(f.failure)
 	}
 }
 
-// moveLanes returns the packets that no link could take.
+// moveLanes returns the packets that no link could take, each with its failure.
 func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -161,7 +140,7 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 		if !open { // the session has ended, what it left behind has not
 			to = e.leastLocked()
 		}
-		if !g.requeueLocked(f, to) {
+		if f.failure = g.requeueLocked(f, to); f.failure != nil {
 			failed = append(failed, f)
 		}
 	}
@@ -173,21 +152,35 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 	return failed
 }
 
-// requeueLocked queues a lost link's packet on another one, and reports false if that can't be.
-func (g *Gateway) requeueLocked(f *forward, to *link) bool {
+// requeueLocked queues a lost link's packet on another one, or says why that can't be.
+func (g *Gateway) requeueLocked(f *forward, to *link) error {
 	if to == nil {
-		return false
+		return ErrNoLink
 	}
 	err := to.enqueue(f)
 	switch {
 	case err == nil:
-		g.counts.add(moved)
-	case errors.Is(err, client.ErrQueueFull), errors.Is(err, ErrPacketTooLarge):
-		return false
+	case errors.Is(err, client.ErrQueueFull):
+		return ErrLinkFull
+	case errors.Is(err, ErrPacketTooLarge):
+		return err
 	default: // that one is lost as well, which is dealt with next
-		to.late = append(to.late, f)
+		if err := to.keepLateLocked(f); err != nil {
+			return err
+		}
 	}
-	return true
+	g.counts.add(moved)
+	return nil
+}
+
+// keepLateLocked lets f wait until the loss of l is dealt with.
+func (l *link) keepLateLocked(f *forward) error {
+	if l.lateBytes += len(f.data); l.lateBytes > lateLimit {
+		l.lateBytes -= len(f.data)
+		return ErrLinkFull
+	}
+	l.late = append(l.late, f)
+	return nil
 }
 
 func remove(links []*link, l *link) []*link {

@@ -41,12 +41,14 @@ type link struct {
 func (e *Endpoint) runSlot(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		if e.runLink(ctx, failures) {
+		begun := time.Now()
+		up := e.runLink(ctx, failures)
+		if up && time.Since(begun) >= e.reconnect { // one that ends sooner has failed too: somebody accepts, and hangs up
 			failures = 0
 		} else {
 			failures++
 		}
-		if e.reconnect <= 0 || !e.pause(ctx, failures) {
+		if e.reconnect <= 0 || !e.pause(ctx, failures, !up) {
 			return
 		}
 	}
@@ -81,7 +83,7 @@ func (e *Endpoint) runLink(ctx context.Context, failures int) bool {
 		g.log.Warn("link lost", "endpoint", e.name, "address", e.address, "links", e.Links(), "err", err)
 	}
 	g.counts.add(linksClosed)
-	g.guard("EndpointConnectClosed", func() { g.OnEndpointConnectClosedEvent(e) })
+	g.OnEndpointConnectClosedEvent(e)
 	return true
 }
 
@@ -93,21 +95,24 @@ func (e *Endpoint) linkUp(l *link) {
 	l.up = true
 	e.links = append(e.links, l)
 	e.live.Store(int32(len(e.links)))
-	e.epoch.Add(1)
 	close(e.wake)
 	e.wake = make(chan struct{})
 	e.mu.Unlock()
 	g.counts.add(linksOpened)
 	g.rebuild()
 	g.log.Debug("link up", "endpoint", e.name, "address", e.address)
-	g.guard("EndpointConnectOpened", func() { g.OnEndpointConnectOpenedEvent(e) })
+	g.OnEndpointConnectOpenedEvent(e)
 }
 
-// pause waits before the next try, and reports false if ctx is done. Another link that comes up ends it.
-func (e *Endpoint) pause(ctx context.Context, failures int) bool {
-	e.mu.Lock()
-	wake := e.wake
-	e.mu.Unlock()
+// pause waits before the next try, and reports false if ctx is done. With wakeable another link that comes up ends it: the
+// endpoint can be reached again.
+func (e *Endpoint) pause(ctx context.Context, failures int, wakeable bool) bool {
+	var wake chan struct{}
+	if wakeable {
+		e.mu.Lock()
+		wake = e.wake
+		e.mu.Unlock()
+	}
 	timer := time.NewTimer(e.reconnectDelay(failures))
 	defer timer.Stop()
 	select {
@@ -146,14 +151,20 @@ func (g *Gateway) deliver(e *Endpoint, data []byte) {
 		g.counts.drop(g.log, droppedUnknown, "no such client", e)
 		return
 	}
-	o := s.opening(e)
-	if o == nil {
+	o, gone := s.beginDelivery(e)
+	switch {
+	case gone:
+		g.counts.drop(g.log, droppedUnknown, "client has left", e)
+		return
+	case o == nil:
 		g.counts.drop(g.log, droppedNotOpen, "client not open on this endpoint", e)
 		return
 	}
+	defer s.endDelivery()
 	o.answered(g.now())
 	g.counts.add(delivered)
-	g.handleDelivery(e, s.view(), data[headerSize:])
+	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
+	g.handleDelivery(e, s.conn.View(), data[headerSize:])
 }
 
 // handleDelivery runs the handlers; a panic costs the client the packet is for.

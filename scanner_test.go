@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/server"
 )
 
 // listing is a scan whose outcome a test changes.
@@ -326,4 +328,29 @@ func TestReconnectBackoff(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, 3, w.Stats().LinksOpened, "one success wakes the others")
 	})
+}
+
+// An endpoint that accepts links and hangs up is not stormed, however many links there are: they don't wake each other,
+// and count as failures.
+func TestReconnectToOneThatHangsUp(t *testing.T) {
+	for _, pool := range []int{1, 4, 8} {
+		inWorld(t, time.Hour, func(w *world) found {
+			return found{endpoints: []*gateway.Endpoint{w.endpoint("a", gateway.WithEndpointConnectionPoolSize(pool),
+				gateway.WithReconnectBackoff(time.Minute))}}
+		}, func(w *world) {
+			srv := server.New("tcp", server.WithTransport(w.net.Transport()))
+			srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
+				time.Sleep(time.Duration(1+rand.IntN(20)) * time.Millisecond)
+				conn.Close()
+			})
+			ended := make(chan error, 1)
+			go func() { ended <- srv.Run("a") }()
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			perLink := float64(w.net.Dials("a")) / float64(pool)
+			assert.InDelta(t, 9+(600-155)/60.0, perLink, 4, "pool of %d", pool) // as in TestReconnectBackoff
+			srv.Shutdown()
+			assert.NoError(t, <-ended)
+		})
+	}
 }

@@ -14,8 +14,6 @@ const (
 	moveGrace = time.Second
 	// sessionShare is how many bytes one session may have waiting in a link's queue.
 	sessionShare = 256 << 10
-	// laneRest is how long a session must have been silent before it may change to a link that carries less.
-	laneRest = time.Second
 )
 
 // session is a client as endpoints see it.
@@ -23,10 +21,12 @@ type session struct {
 	gw   *Gateway // static, as are the next two
 	key  uint64
 	conn *server.Conn // some view of the client's connection
-	down atomic.Pointer[server.Conn]
 
 	mu       sync.Mutex // guards the rest; taken before Endpoint.mu
+	leaving  bool       // the client has gone: it may still be forwarded for, but nothing is delivered to it any more
 	ended    bool
+	running  int           // deliveries whose handlers are running
+	idle     chan struct{} // closed when running is 0 again, for those who wait for it; nil: nobody does
 	bindings []binding
 	openings []*opening
 }
@@ -47,9 +47,7 @@ type opening struct {
 	asked    atomic.Int64 // when the first packet left that is not answered yet, nanoseconds since the gateway's start; 0: none
 	left     atomic.Int64 // when it was moved away, the same; 0: it wasn't
 
-	movedTo *Endpoint // guarded by session.mu, as are the next two
-	last    int64     // when a packet was forwarded last, the same
-	epoch   uint64    // of the endpoint's links when the lane was chosen
+	movedTo *Endpoint // guarded by session.mu
 }
 
 // sessionOf returns the gateway's session for conn, nil if there is none.
@@ -91,16 +89,6 @@ func (g *Gateway) closeSession(conn *server.Conn) {
 	g.counts.add(connsClosed)
 }
 
-// view returns the conn that a packet from an endpoint is handled with: of the type the client last used.
-func (s *session) view() *server.Conn {
-	last := s.down.Load()
-	view := s.conn.View(last)
-	if view != last {
-		s.down.Store(view)
-	}
-	return view
-}
-
 // boundTo returns the endpoint that the session is on under name, nil if none.
 func (s *session) boundTo(name string) *Endpoint {
 	s.mu.Lock()
@@ -129,18 +117,50 @@ func (s *session) bindLocked(e *Endpoint) {
 	e.bound.Add(1)
 }
 
-// opening returns the session's opening on e, nil if e may not send to it.
-func (s *session) opening(e *Endpoint) *opening {
+// beginDelivery returns the session's opening on e for one packet from there, nil if e may not send to it, or gone if the
+// client has left. endDelivery has to follow where it is not nil.
+func (s *session) beginDelivery(e *Endpoint) (o *opening, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.findLocked(e)
+	if s.leaving {
+		return nil, true
+	}
+	o = s.findLocked(e)
 	if o == nil {
-		return nil
+		return nil, false
 	}
 	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
-		return nil
+		return nil, false
 	}
-	return o
+	s.running++
+	return o, false
+}
+
+func (s *session) endDelivery() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running--; s.running == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// silenceSession ends deliveries to a client that has left, and waits for those under way: what follows are its closed handlers.
+func (g *Gateway) silenceSession(conn *server.Conn) {
+	s := g.sessionOf(conn)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.leaving = true
+	if s.running > 0 {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
 }
 
 func (s *session) findLocked(e *Endpoint) *opening {
