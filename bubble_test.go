@@ -89,7 +89,7 @@ func (w *world) backend(addr string, delay *atomic.Int64) (stop func()) {
 }
 
 func (w *world) endpoint(addr string, options ...gateway.EndpointOption) *gateway.Endpoint {
-	return gateway.NewEndpoint("game", w.net.Client(addr), options...)
+	return gateway.NewEndpoint("game", w.net.Client(addr), append(options, gateway.WithPlainLinks())...)
 }
 
 // join connects a client whose packets come to got.

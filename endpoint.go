@@ -14,7 +14,7 @@ import (
 // Endpoint is one target service; name and address are its identity. Its methods may be called from any goroutine, and
 // don't block.
 type Endpoint struct {
-	name      string // static after NewEndpoint, as are the next seven
+	name      string // static after NewEndpoint, as are the next ones up to bad
 	address   string
 	template  *client.Client // never run: each link is a clone
 	evaluator func(costUnixNano float64) float64
@@ -23,17 +23,27 @@ type Endpoint struct {
 	backoff   time.Duration
 	weight    float64
 	meta      map[string]string
+	plainOnly bool    // the session protocol is not asked for
+	secrets   secrets // nil: none
+	bad       error   // an option's bad value
+
+	negotiates bool // links agree upon the protocol while they connect; static after start
 
 	gw      atomic.Pointer[Gateway] // that adopted it
 	health  health
 	live    atomic.Int32 // links that are up
 	bound   atomic.Int64 // sessions bound to it
+	backend atomic.Int32 // the backendState it told last
 	retired atomic.Bool  // the scanner doesn't list it any more
 
 	mu       sync.Mutex // guards the rest; taken after session.mu
 	links    []*link    // that are up
 	openings map[*opening]struct{}
 	wake     chan struct{} // closed, and replaced, when a link comes up
+	dialect  dialect
+	probing  bool          // a slot finds out about dialect
+	probed   chan struct{} // closed, and replaced, when it has
+	peer     instanceID    // the backend's, where there is one
 	cancel   context.CancelFunc
 	slots    sync.WaitGroup
 }
@@ -45,7 +55,7 @@ func NewEndpoint(name string, cli *client.Client, options ...EndpointOption) *En
 	e := &Endpoint{
 		name: name, template: cli, evaluator: defaultEvaluator, poolSize: DefaultEndpointConnectionPoolSize,
 		reconnect: DefaultEndpointReconnectInterval, weight: 1,
-		openings: map[*opening]struct{}{}, wake: make(chan struct{}),
+		openings: map[*opening]struct{}{}, wake: make(chan struct{}), probed: make(chan struct{}),
 	}
 	if cli != nil {
 		e.address = cli.GetServerAddr()
@@ -102,6 +112,7 @@ func (e *Endpoint) usable() bool { return e.live.Load() > 0 && e.gw.Load() != ni
 // start connects the endpoint's links.
 func (e *Endpoint) start() {
 	ctx, cancel := context.WithCancel(context.Background())
+	e.negotiates = !e.plainOnly && client.CloneClient(e.template).Offer(protocolSubprotocol)
 	e.mu.Lock()
 	e.cancel = cancel
 	e.mu.Unlock()

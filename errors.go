@@ -31,6 +31,8 @@ var (
 	ErrBadOption = errors.New("gateway: bad option")
 	// ErrHandlerPanic closes a connection for which an endpoint's packet made a handler panic.
 	ErrHandlerPanic error = &closedError{"gateway: handler panicked"}
+	// ErrKicked closes a connection that its endpoint has closed.
+	ErrKicked error = &closedError{"gateway: closed by its endpoint"}
 	// ErrShutdownTimeout is returned by Run when user code was still running at the end of the shutdown timeout.
 	ErrShutdownTimeout = errors.New("gateway: scanner or handlers still running after the shutdown timeout")
 )

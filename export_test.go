@@ -28,3 +28,16 @@ func Leaving(g *Gateway, conn *server.Conn) bool {
 	defer s.mu.Unlock()
 	return s.leaving
 }
+
+// Tombstones returns how many sessions were closed at the backend, and not yet by their gateways.
+func Tombstones(b *Backend) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, p := range b.peers {
+		p.mu.Lock()
+		n += len(p.gone)
+		p.mu.Unlock()
+	}
+	return n
+}

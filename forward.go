@@ -18,6 +18,9 @@ type forward struct {
 	data     []byte // header and payload
 	callback func(error)
 
+	control controlType // 0: a client's packet
+	kind    byte        // WebSocket type that the backend knows once a control packet is written
+
 	link    *link // whose queue it is or was in
 	packet  *client.Packet
 	failure error // why a lost link's successor didn't take it
@@ -45,6 +48,7 @@ func (e *Endpoint) Forward(conn *server.Conn, packet []byte, callback ...func(er
 		f.fail(packet, fmt.Errorf("gateway: forward to %s: %w", e.name, err))
 		return
 	}
+	f.gw.askAttributes(s, conn, e)
 	f.data = append(appendOutHeader(make([]byte, 0, headerSize+len(packet)), s.key), packet...)
 	if err := s.forward(e, f); err != nil {
 		if errors.Is(err, ErrFlooding) {
@@ -67,11 +71,16 @@ func (f *forward) done(err error) {
 
 // settle ends the packet.
 func (f *forward) settle(err error) {
+	if f.control != 0 {
+		f.settleControl(err)
+		return
+	}
 	f.opening.pending.Add(-int64(len(f.data)))
 	if err != nil {
 		f.fail(f.data[headerSize:], err)
 		return
 	}
+	f.opening.written.Add(1)
 	f.gw.counts.add(forwarded)
 	if f.callback != nil {
 		f.gw.guard("forward callback", func() { f.callback(nil) })

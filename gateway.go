@@ -27,19 +27,24 @@ import (
 // Gateway carries packets between the clients of a server and the endpoints that a scanner finds. Its methods may be
 // called from any goroutine, handlers included; only Run and ShutdownContext block.
 type Gateway struct {
-	srv             *server.Server // static after NewGateway, as are the next six
+	srv             *server.Server // static after NewGateway, as are the next ones up to attributes
 	scanner         Scanner
 	selector        EndpointSelector
 	log             *slog.Logger
 	shutdownTimeout time.Duration
 	started         time.Time
 	bad             error // an option's bad value
+	instance        instanceID
+	name            string
+	attributes      func(conn *server.Conn) map[string]string
 
 	events events
 	counts counts
 	drops  sync.WaitGroup // endpoints that are being closed
 	keys   *keyring
 	names  atomic.Pointer[map[string][]*Endpoint] // who may be chosen, immutable, rebuilt when it changes
+
+	winding atomic.Bool // the server is closing its connections
 
 	mu        sync.Mutex // guards the rest
 	running   bool
@@ -58,7 +63,7 @@ type identity struct{ name, address string }
 func NewGateway(srv *server.Server, scanner Scanner, options ...Option) *Gateway {
 	g := &Gateway{
 		srv: srv, scanner: scanner, selector: selectWeighted, log: slog.Default(),
-		shutdownTimeout: DefaultShutdownTimeout, started: time.Now(), keys: newKeyring(), endpoints: map[identity]*Endpoint{},
+		shutdownTimeout: DefaultShutdownTimeout, started: time.Now(), keys: newKeyring(), instance: newInstance(), endpoints: map[identity]*Endpoint{},
 	}
 	g.names.Store(&map[string][]*Endpoint{})
 	for _, option := range options {
@@ -74,6 +79,7 @@ func NewGateway(srv *server.Server, scanner Scanner, options ...Option) *Gateway
 
 // register ties the gateway to its server. A session is there before, and until after, anybody else's handlers run.
 func (g *Gateway) register(srv *server.Server) {
+	srv.RegStopEvent(func(*server.Server) { g.beginClosing() }, math.MinInt)
 	srv.RegStartFinishEvent(func(*server.Server) { g.startScanning() }, math.MinInt)
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.openSession(conn) }, math.MinInt)
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.OnConnectionOpenedEvent(conn) })
@@ -126,6 +132,7 @@ func (g *Gateway) begin() error {
 		return ErrGatewayRunning
 	}
 	g.running, g.ended = true, make(chan struct{})
+	g.winding.Store(false)
 	return nil
 }
 
@@ -189,6 +196,12 @@ func (g *Gateway) dropAll() {
 		g.drop(e)
 	}
 	g.drops.Wait()
+}
+
+// beginClosing notes that clients go because the gateway does, and tells the backends.
+func (g *Gateway) beginClosing() {
+	g.winding.Store(true)
+	g.goaway()
 }
 
 // Shutdown makes Run close clients and links and return. It doesn't wait, may be called at any time, twice, and from a
@@ -312,7 +325,7 @@ func (g *Gateway) rebuild() {
 	defer g.mu.Unlock()
 	names := map[string][]*Endpoint{}
 	for _, e := range g.endpoints {
-		if e.usable() && !e.retired.Load() {
+		if e.usable() && !e.retired.Load() && !e.Draining() {
 			names[e.name] = append(names[e.name], e)
 		}
 	}

@@ -20,15 +20,18 @@ func (e *Endpoint) send(f *forward, now int64) error {
 		o.pending.Add(-size)
 		return ErrFlooding
 	}
-	asked := o.ask(now)
-	if err := e.enqueue(f); err != nil {
+	err := e.announce(f)
+	asked := err == nil && o.attach.Load() == 0 && o.ask(now) // a backend is pinged
+	if err == nil {
+		err = e.enqueue(f)
+	}
+	if err != nil {
 		o.pending.Add(-size)
 		if asked {
 			o.asked.Store(0)
 		}
-		return err
 	}
-	return nil
+	return err
 }
 
 // enqueue puts f into the queue of its lane.
@@ -56,7 +59,7 @@ func (e *Endpoint) enqueue(f *forward) error {
 
 func (l *link) enqueue(f *forward) error {
 	f.link = l
-	f.packet = client.NewPacket(linkPacketType, f.data, f.done)
+	f.packet = newLinkPacket(f.data, f.done)
 	return l.cli.Enqueue(f.packet)
 }
 
@@ -127,15 +130,28 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 	l.up = false
 	e.links = remove(e.links, l)
 	e.live.Store(int32(len(e.links)))
+	if len(e.links) == 0 {
+		e.dialect = dialectUnknown
+	}
+	unsent := append(l.unsent, l.late...)
+	opens := map[*opening]bool{} // whose first OPEN is among what was not written
+	for _, f := range unsent {
+		opens[f.opening] = opens[f.opening] || f.control == ctlOpen
+	}
 	next := map[*opening]*link{}
 	for o := range e.openings {
-		if o.lane.Load() == l {
-			if next[o] = e.leastLocked(); next[o] != nil {
-				next[o].sessions++
-			}
+		if o.lane.Load() != l {
+			continue
+		}
+		to := e.leastLocked()
+		if to != nil && o.attach.Load() != 0 && !opens[o] && to.enqueue(o.resumedOpenLocked()) != nil {
+			to = nil // the session is resumed with its next packet
+		}
+		if next[o] = to; to != nil {
+			to.sessions++
 		}
 	}
-	for _, f := range append(l.unsent, l.late...) {
+	for _, f := range unsent {
 		to, open := next[f.opening]
 		if !open { // the session has ended, what it left behind has not
 			to = e.leastLocked()

@@ -6,11 +6,12 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/client"
 	"github.com/minotaur-gateway/gateway/internal/frame"
-	"github.com/minotaur-gateway/gateway/server"
 )
 
 // linkPacketType: links carry binary messages, for a binary header in a text message is illegal UTF-8.
@@ -28,8 +29,24 @@ type link struct {
 	endpoint *Endpoint // static, as are the next two
 	cli      *client.Client
 	dialed   time.Time
+	session  bool         // it speaks the session protocol; static once the link is up
+	heard    atomic.Int64 // when anything was received last, nanoseconds since the gateway's start
+
+	mu         sync.Mutex // guards the next ones, up to over; nothing is locked under it
+	shake      shake
+	hello      helloBody
+	helloBytes []byte
+	maybePlain bool        // no WELCOME means that the endpoint is a plain one
+	peer       instanceID  // the backend's
+	peerName   string      // the same
+	timer      *time.Timer // bounds the handshake
+	pinger     *time.Timer
+	pinged     time.Time // when the ping left that is not answered yet
+	nonce      uint64    // that ping's
+	over       bool
 
 	// Guarded by Endpoint.mu.
+	probe     bool // its slot finds out what the endpoint speaks
 	up        bool
 	sessions  int        // pinned to it
 	unsent    []*forward // taken and not written, when it was lost
@@ -41,8 +58,12 @@ type link struct {
 func (e *Endpoint) runSlot(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
+		probe, ok := e.awaitDialect(ctx.Done())
+		if !ok {
+			return
+		}
 		begun := time.Now()
-		up := e.runLink(ctx, failures)
+		up := e.runLink(ctx, probe, failures)
 		if up && time.Since(begun) >= e.reconnect { // one that ends sooner has failed too: somebody accepts, and hangs up
 			failures = 0
 		} else {
@@ -55,15 +76,28 @@ func (e *Endpoint) runSlot(ctx context.Context) {
 }
 
 // runLink connects once, after so many failures in a row, and stays until that link ends. It reports whether the link came up.
-func (e *Endpoint) runLink(ctx context.Context, failures int) bool {
+func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	g := e.gw.Load()
-	l := &link{endpoint: e, cli: client.CloneClient(e.template), dialed: time.Now()}
-	l.cli.RegConnectionOpenedEvent(func(*client.Client) { e.linkUp(l) })
-	l.cli.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) { g.deliver(e, packet) })
+	l := &link{endpoint: e, cli: client.CloneClient(e.template), dialed: time.Now(), probe: probe}
+	if e.negotiates {
+		l.cli.Offer(protocolSubprotocol)
+	}
+	l.cli.RegConnectionOpenedEvent(func(*client.Client) { l.begin() })
+	l.cli.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {
+		l.heard.Store(g.now())
+		if !l.shaking(packet) {
+			g.deliver(l, packet)
+		}
+	})
 	l.cli.RegPongEvent(func(_ *client.Client, delay time.Duration) { e.health.add(delay) })
 	err := l.cli.RunContext(ctx)
+	l.endTimers()
 	e.mu.Lock()
 	up := l.up
+	if l.probe { // without a result: the next one's turn
+		l.probe = false
+		e.endProbeLocked()
+	}
 	e.mu.Unlock()
 	if !up {
 		if ctx.Err() == nil {
@@ -92,7 +126,19 @@ func (e *Endpoint) linkUp(l *link) {
 	g := e.gw.Load()
 	e.health.addDial(time.Since(l.dialed))
 	e.mu.Lock()
+	if l.isOver() {
+		e.mu.Unlock()
+		return
+	}
 	l.up = true
+	e.dialect = dialectPlain
+	if l.session {
+		e.dialect = dialectSession
+	}
+	if l.probe {
+		l.probe = false
+		e.endProbeLocked()
+	}
 	e.links = append(e.links, l)
 	e.live.Store(int32(len(e.links)))
 	close(e.wake)
@@ -100,8 +146,9 @@ func (e *Endpoint) linkUp(l *link) {
 	e.mu.Unlock()
 	g.counts.add(linksOpened)
 	g.rebuild()
-	g.log.Debug("link up", "endpoint", e.name, "address", e.address)
+	g.log.Debug("link up", "endpoint", e.name, "address", e.address, "session protocol", l.session)
 	g.OnEndpointConnectOpenedEvent(e)
+	e.resumeSessions()
 }
 
 // pause waits before the next try, and reports false if ctx is done. With wakeable another link that comes up ends it: the
@@ -134,50 +181,14 @@ func (e *Endpoint) reconnectDelay(failures int) time.Duration {
 	return time.Duration(delay * (1 + reconnectJitter*(2*rand.Float64()-1)))
 }
 
-// deliver hands a packet from an endpoint to the handlers, if it is for a client that is open there.
-func (g *Gateway) deliver(e *Endpoint, data []byte) {
-	g.counts.add(fromEndpoints)
-	if len(data) < headerSize {
-		g.counts.drop(g.log, droppedMalformed, "shorter than a header", e)
-		return
-	}
-	key := getKey(data)
-	if key == controlKey {
-		g.counts.drop(g.log, droppedControl, "control packet on a plain link", e)
-		return
-	}
-	s, ok := g.keys.sessions.Get(key)
-	if !ok {
-		g.counts.drop(g.log, droppedUnknown, "no such client", e)
-		return
-	}
-	o, gone := s.beginDelivery(e)
-	switch {
-	case gone:
-		g.counts.drop(g.log, droppedUnknown, "client has left", e)
-		return
-	case o == nil:
-		g.counts.drop(g.log, droppedNotOpen, "client not open on this endpoint", e)
-		return
-	}
-	defer s.endDelivery()
-	o.answered(g.now())
-	g.counts.add(delivered)
-	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
-	g.handleDelivery(e, s.conn.View(), data[headerSize:])
+// isOver reports whether the link has ended.
+func (l *link) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
 }
 
-// handleDelivery runs the handlers; a panic costs the client the packet is for.
-func (g *Gateway) handleDelivery(e *Endpoint, conn *server.Conn, packet []byte) {
-	handlers := g.events.endpointReceive.All()
-	if !g.guard("EndpointConnectReceivePacket", func() {
-		for _, handle := range handlers {
-			handle(g, e, conn, packet)
-		}
-	}) {
-		conn.CloseWith(codeInternalError, "internal error", ErrHandlerPanic)
-	}
+// newLinkPacket returns a packet for a link's queue, which owns data.
+func newLinkPacket(data []byte, done func(error)) *client.Packet {
+	return client.NewPacket(linkPacketType, data, done)
 }
-
-// codeInternalError is WebSocket's close code for a fault on this side (RFC 6455, section 7.4.1).
-const codeInternalError = 1011

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"time"
+
+	"github.com/minotaur-gateway/gateway/server"
 )
 
 // Defaults.
@@ -45,6 +47,22 @@ func WithShutdownTimeout(d time.Duration) Option {
 			g.bad = fmt.Errorf("%w: shutdown timeout %v", ErrBadOption, d)
 		}
 	}
+}
+
+// WithName names the gateway in backends' logs, with 255 bytes at most; more is an error of Run.
+func WithName(name string) Option {
+	return func(g *Gateway) {
+		if g.name = name; len(name) > maxNameSize {
+			g.bad = fmt.Errorf("%w: gateway name of %d bytes: %d at most", ErrBadOption, len(name), maxNameSize)
+		}
+	}
+}
+
+// WithOpenAttributes gives backends what attributes returns about each client: a token, a language, parameters of the URL. It
+// is called once for a client, with its first packet for a backend, on the goroutine that forwards. There they are what
+// GetData has from the start. More than 4 KiB in all is left out, with an error in the log.
+func WithOpenAttributes(attributes func(conn *server.Conn) map[string]string) Option {
+	return func(g *Gateway) { g.attributes = attributes }
 }
 
 // EndpointOption configures an Endpoint; see NewEndpoint.
@@ -95,4 +113,20 @@ func WithEndpointWeight(weight float64) EndpointOption {
 // WithEndpointMeta gives the endpoint facts for selectors and people: version, region. The map is copied.
 func WithEndpointMeta(meta map[string]string) EndpointOption {
 	return func(e *Endpoint) { e.meta = maps.Clone(meta) }
+}
+
+// WithPlainLinks doesn't ask whether the endpoint speaks the session protocol: it gets data packets only, as in v0.5.5. Without it
+// a TCP endpoint that doesn't is found out within a second of its first link.
+func WithPlainLinks() EndpointOption { return func(e *Endpoint) { e.plainOnly = true } }
+
+// WithLinkSecret proves to the endpoint's backend that the gateway knows current, and demands the same proof of it; while
+// secrets are being changed, previous ones will do too. Each has at least 16 bytes: an endpoint with a shorter one is refused
+// by the gateway, with an error in the log. An endpoint that proves nothing is not linked to, whatever it speaks.
+func WithLinkSecret(current []byte, previous ...[]byte) EndpointOption {
+	return func(e *Endpoint) {
+		var err error
+		if e.secrets, err = newSecrets(current, previous); err != nil && e.bad == nil {
+			e.bad = err
+		}
+	}
 }

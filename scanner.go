@@ -170,6 +170,12 @@ func (g *Gateway) adopt(id identity, e *Endpoint) {
 	case !e.template.KeepsBoundaries():
 		g.log.Error("endpoint refused: its client's framer keeps no packet boundaries", "endpoint", e.name, "address", e.address)
 		return
+	case e.bad != nil:
+		g.log.Error("endpoint refused", "endpoint", e.name, "address", e.address, "err", e.bad)
+		return
+	case e.secrets != nil && e.plainOnly:
+		g.log.Error("endpoint refused: WithLinkSecret and WithPlainLinks exclude each other", "endpoint", e.name, "address", e.address)
+		return
 	case e.gw.Load() == g:
 		return // still being dropped: the next scan finds it free
 	case !e.gw.CompareAndSwap(nil, g):

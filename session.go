@@ -22,6 +22,9 @@ type session struct {
 	key  uint64
 	conn *server.Conn // some view of the client's connection
 
+	attributes atomic.Pointer[[]byte] // for OPEN; nil: not asked for yet
+	attaches   atomic.Uint32          // OPENs sent, to whatever endpoint
+
 	mu       sync.Mutex // guards the rest; taken before Endpoint.mu
 	leaving  bool       // the client has gone: it may still be forwarded for, but nothing is delivered to it any more
 	ended    bool
@@ -47,7 +50,16 @@ type opening struct {
 	asked    atomic.Int64 // when the first packet left that is not answered yet, nanoseconds since the gateway's start; 0: none
 	left     atomic.Int64 // when it was moved away, the same; 0: it wasn't
 
-	movedTo *Endpoint // guarded by session.mu
+	// Of a session on a backend that speaks the session protocol.
+	attach            atomic.Uint32 // number of the last OPEN; 0: none was sent
+	kindWritten       atomic.Uint32 // WebSocket type that the backend was told last
+	written, received atomic.Uint64 // packets handed to the kernel, and delivered
+	cause             atomic.Uint32 // of its CLOSE, where it isn't the client's leaving
+
+	movedTo           *Endpoint // guarded by session.mu, as are the next two
+	kind              int       // WebSocket type of what was queued last
+	handed            []byte    // state for OPEN
+	sentThen, gotThen uint64    // written and received at the last resumed OPEN; guarded by Endpoint.mu
 }
 
 // sessionOf returns the gateway's session for conn, nil if there is none.
@@ -81,8 +93,12 @@ func (g *Gateway) closeSession(conn *server.Conn) {
 	for _, b := range s.bindings {
 		b.endpoint.bound.Add(-1)
 	}
+	cause := causeLeft
+	if g.winding.Load() {
+		cause = causeGoaway
+	}
 	for _, o := range s.openings {
-		o.endpoint.detach(o)
+		o.endpoint.closeOpening(o, cause)
 	}
 	s.bindings, s.openings = nil, nil
 	g.keys.remove(s)
@@ -117,16 +133,16 @@ func (s *session) bindLocked(e *Endpoint) {
 	e.bound.Add(1)
 }
 
-// beginDelivery returns the session's opening on e for one packet from there, nil if e may not send to it, or gone if the
+// beginDelivery returns the session's opening for one packet that came over l, nil if l may not send to it, or gone if the
 // client has left. endDelivery has to follow where it is not nil.
-func (s *session) beginDelivery(e *Endpoint) (o *opening, gone bool) {
+func (s *session) beginDelivery(l *link) (o *opening, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaving {
 		return nil, true
 	}
-	o = s.findLocked(e)
-	if o == nil {
+	o = s.findLocked(l.endpoint)
+	if o == nil || l.session && o.lane.Load() != l {
 		return nil, false
 	}
 	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
@@ -235,15 +251,22 @@ func (s *session) move(source, dest *Endpoint) bool {
 	return true
 }
 
-// leave forgets an endpoint that the gateway gives up.
+// dropOpeningLocked ends the session on one endpoint, and its binding there.
+func (s *session) dropOpeningLocked(o *opening, cause closeCause) {
+	e := o.endpoint
+	e.closeOpening(o, cause)
+	s.openings = slices.DeleteFunc(s.openings, func(other *opening) bool { return other == o })
+	before := len(s.bindings)
+	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
+	e.bound.Add(int64(len(s.bindings) - before))
+}
+
+// leave forgets an endpoint, without a word to it: the gateway gives it up, or it doesn't know the session any more.
 func (s *session) leave(e *Endpoint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.findLocked(e); o != nil {
-		e.detach(o)
-		s.openings = slices.DeleteFunc(s.openings, func(other *opening) bool { return other == o })
+		o.attach.Store(0)
+		s.dropOpeningLocked(o, causeLeft)
 	}
-	before := len(s.bindings)
-	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
-	e.bound.Add(int64(len(s.bindings) - before))
 }

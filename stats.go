@@ -23,6 +23,14 @@ type Stats struct {
 	DroppedUnknown       uint64 // of those, for a client that isn't there (any more)
 	DroppedNotOpen       uint64 // of those, for a client that was never forwarded to that endpoint, or has moved on
 
+	// Of endpoints that speak the session protocol.
+	LostUp         uint64 // packets written to links that were lost, and not brought by them
+	LostDown       uint64 // packets that backends had written to those, and that never came
+	Kicked         uint64 // connections closed by their endpoint
+	ControlStray   uint64 // control packets about clients that are not open on that link
+	ControlUnknown uint64 // control packets of a type that this version doesn't know
+	ControlUnsent  uint64 // control packets that a lost or full link didn't take
+
 	Unanswered    uint64 // packets to which an endpoint sent nothing back in time
 	ScansFailed   uint64
 	HandlerPanics uint64 // recovered by the gateway; the server counts its own
@@ -45,6 +53,12 @@ const (
 	droppedControl
 	droppedUnknown
 	droppedNotOpen
+	lostUp
+	lostDown
+	kicked
+	controlStray
+	controlUnknown
+	controlUnsent
 	unanswered
 	scansFailed
 	handlerPanics
@@ -79,6 +93,8 @@ func (g *Gateway) Stats() Stats {
 		ForwardsFailed: get(forwardsFailed), PacketsFromEndpoints: get(fromEndpoints), PacketsDelivered: get(delivered),
 		DroppedMalformed: get(droppedMalformed), DroppedControl: get(droppedControl),
 		DroppedUnknown: get(droppedUnknown), DroppedNotOpen: get(droppedNotOpen),
+		LostUp: get(lostUp), LostDown: get(lostDown), Kicked: get(kicked), ControlStray: get(controlStray),
+		ControlUnknown: get(controlUnknown), ControlUnsent: get(controlUnsent),
 		Unanswered: get(unanswered), ScansFailed: get(scansFailed), HandlerPanics: get(handlerPanics),
 	}
 }

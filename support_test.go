@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -114,7 +116,7 @@ func (b *backend) linksUsed() int {
 }
 
 func (b *backend) endpoint(name string, options ...gateway.EndpointOption) *gateway.Endpoint {
-	return gateway.NewEndpoint(name, dial(b.network, b.address), options...)
+	return gateway.NewEndpoint(name, dial(b.network, b.address), append(options, gateway.WithPlainLinks())...)
 }
 
 // fixture is a gateway that is running, and what it heard.
@@ -236,4 +238,20 @@ func onlyConn(t testing.TB, f *fixture) *server.Conn {
 		return conn
 	}
 	return nil
+}
+
+func dialWS(t testing.TB, address string) *websocket.Conn {
+	ws, _, err := websocket.DefaultDialer.Dial("ws://"+address, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { ws.Close() })
+	return ws
+}
+
+// closeCode returns the code of the close frame that err tells of.
+func closeCode(err error) int {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) {
+		return closed.Code
+	}
+	return 0
 }

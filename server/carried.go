@@ -13,9 +13,13 @@ import (
 // Carrier carries the packets of a connection that has no socket of its own: a client behind a gateway. Its methods are
 // called from any goroutine, and must not block.
 type Carrier interface {
+	// Carried hands over the connection, before anybody else knows of it, and under a lock: it must only keep it.
+	Carried(v *Carried)
 	// Write sends packet, which it must copy, as the WebSocket type kind (0: the client's last). If it returns an error
 	// nothing was sent; else done, which may be nil, is called exactly once.
 	Write(kind int, packet []byte, done func(err error)) error
+	// Handoff asks the gateway to move the client to an endpoint called name, with state.
+	Handoff(name string, state []byte) error
 	// Close tells the gateway that the connection was closed on this side. It is called once, unless End came first.
 	// farewell says how.
 	Close(farewell Farewell)
@@ -43,38 +47,49 @@ type CarriedOptions struct {
 	Kind int               // the WebSocket type of what is written before the first packet
 }
 
-// Carry adds a connection without a socket, and runs its opened handlers. It returns ErrServerClosed while the server
-// isn't running.
-func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
+// Carry adds a connection without a socket, and runs its opened handlers. It returns ErrServerClosed while the server isn't
+// running.
+func (s *Server) Carry(carrier Carrier, o CarriedOptions) error {
 	c := &connection{srv: s, carrier: carrier, addr: o.Addr, openedAt: time.Now()}
+	c.carried = &Carried{c: c}
 	c.kind.Store(int32(o.Kind))
 	for name, value := range o.Data {
 		c.data = set(c.data, name, value)
 	}
-	s.mu.Lock()
-	if !s.accepting {
-		s.mu.Unlock()
-		s.stats.refused.Add(1)
-		return nil, ErrServerClosed
+	opened := event{call: func() { s.handleOpened(c.detached()) }}
+	if err := s.addCarried(c, o.ID, opened); err != nil {
+		return err
 	}
-	c.id = o.ID
-	if s.online[c.id] != nil || s.apart[c.id] != nil {
+	if c.turn != nil {
+		c.turn.run(opened)
+	}
+	return nil
+}
+
+// addCarried makes c known, with opened as the first of its events.
+func (s *Server) addCarried(c *connection, id string, opened event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.accepting {
+		s.stats.refused.Add(1)
+		return ErrServerClosed
+	}
+	if c.id = id; s.online[id] != nil || s.apart[id] != nil {
 		s.serial++
 		c.id += "#" + strconv.FormatUint(s.serial, 10)
 	}
+	c.carrier.Carried(c.carried)
 	if s.giveBoxLocked(c); c.box == nil {
-		c.turn = &turn{}
+		c.turn = &turn{busy: true} // what others bring waits behind opened
+	} else {
+		c.box.put(opened)
 	}
 	s.admitLocked(c)
 	s.serving.Add(1)
 	if c.ownBox {
 		s.serving.Go(c.box.run)
 	}
-	s.mu.Unlock()
-	v := &Carried{c: c}
-	c.carried = v
-	c.post(event{call: func() { s.handleOpened(c.detached()) }})
-	return v, nil
+	return nil
 }
 
 // Conn returns a view of the connection that is no message's.
@@ -128,6 +143,20 @@ func (c *connection) leave(err error) bool {
 	if !c.closing.Load() {
 		c.reason.err = err
 	}
+	return true
+}
+
+// Leave is End(nil) that runs f before the closed handlers, behind every packet received. It reports false, and does not run
+// f, if the connection's end has begun already.
+func (v *Carried) Leave(f func(conn *Conn)) bool {
+	c := v.c
+	if !c.leave(nil) {
+		return false
+	}
+	c.post(event{call: func() {
+		f(c.detached())
+		c.endCarried()
+	}})
 	return true
 }
 

@@ -202,3 +202,23 @@ func (c *Conn) CloseWith(code int, reason string, err ...error) {
 	}
 	c.c.close(r)
 }
+
+// Release ends the connection here; a client behind a gateway stays there, and its next packet opens it anew, here or on
+// another endpoint. Of a direct client it is Close.
+func (c *Conn) Release() { c.c.close(closeReason{code: codeNormal, released: true}) }
+
+// Handoff asks the gateway to move the client to an endpoint called name, where state comes with it, and returns at once:
+// the connection goes on until the gateway has done so, and is closed then; if there is no such endpoint it stays. Errors:
+// ErrNoGateway for a direct client, ErrConnClosed, and what is wrong with name or state.
+func (c *Conn) Handoff(name string, state []byte) error {
+	if c.c.carrier == nil {
+		return ErrNoGateway
+	}
+	if c.c.closing.Load() {
+		return ErrConnClosed
+	}
+	return c.c.carrier.Handoff(name, state)
+}
+
+// Carrier returns what carries the connection, nil where it has a socket of its own.
+func (c *Conn) Carrier() Carrier { return c.c.carrier }

@@ -32,6 +32,8 @@ var (
 	// ErrQueueFull is what a layer's Enqueue returns, and a write on a connection that a gateway carries gets, while the
 	// link's outbound queue is at its bound.
 	ErrQueueFull = errors.New("server: outbound queue full")
+	// ErrNoGateway is what Handoff returns for a client that is not behind a gateway.
+	ErrNoGateway = errors.New("server: not a gateway's client")
 	// ErrMailboxFull closes a connection that sends faster than its handlers work (WithAsyncHandlers, WithSerialHandlers).
 	ErrMailboxFull = fmt.Errorf("server: mailbox full: packets arrive faster than they are handled: %w", net.ErrClosed)
 	// ErrHandlerPanic closes a connection one of whose handlers panicked.

@@ -19,6 +19,11 @@ func (t *turn) put(e event) {
 	}
 	t.busy = true
 	t.mu.Unlock()
+	t.run(e)
+}
+
+// run lets e happen, and what waits behind it. The turn is busy already.
+func (t *turn) run(e event) {
 	for ok := true; ok; e, ok = t.next() {
 		e.happen()
 	}

@@ -1,0 +1,152 @@
+package gateway
+
+import "github.com/minotaur-gateway/gateway/server"
+
+// What a gateway tells a backend about a session, on its lane, in order with its packets: OPEN before the first, TYPE where
+// that changes, CLOSE after the last.
+
+// askAttributes asks the user's code for what OPEN tells about a client, once.
+func (g *Gateway) askAttributes(s *session, conn *server.Conn, e *Endpoint) {
+	if g.attributes == nil || s.attributes.Load() != nil || !e.speaksSession() {
+		return
+	}
+	var data []byte
+	g.guard("open attributes", func() {
+		var err error
+		if data, err = appendAttributes(nil, g.attributes(conn)); err != nil {
+			g.log.Error("attributes left out", "conn", conn.GetID(), "err", err)
+		}
+	})
+	s.attributes.Store(&data)
+}
+
+// speaksSession reports whether the endpoint is a backend.
+func (e *Endpoint) speaksSession() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dialect == dialectSession
+}
+
+// control returns a control packet of a session's, for its lane.
+func (o *opening) control(t controlType, data []byte) *forward {
+	return &forward{gw: o.session.gw, endpoint: o.endpoint, opening: o, conn: o.session.conn, data: data, control: t}
+}
+
+// announce queues what has to come before a session's packet: OPEN, or TYPE. The caller holds the session's lock.
+func (e *Endpoint) announce(f *forward) error {
+	o := f.opening
+	if err := e.pin(o); err != nil {
+		return err
+	}
+	if l := o.lane.Load(); l == nil || !l.session { // lost just now: what is queued next finds out
+		return nil
+	}
+	kind := f.conn.GetWST()
+	if o.attach.Load() == 0 {
+		o.attach.Store(o.session.attaches.Add(1))
+		if err := e.enqueue(o.open(byte(kind))); err != nil {
+			o.attach.Store(0)
+			return err
+		}
+		o.kind = kind
+	}
+	if kind == o.kind {
+		return nil
+	}
+	t := o.control(ctlType, append(appendKey(beginControl(true, ctlType, keySize+1), o.session.key), byte(kind)))
+	t.kind = byte(kind)
+	if err := e.enqueue(t); err != nil {
+		return err
+	}
+	o.kind = kind
+	return nil
+}
+
+// pin gives a session without a lane one, and takes it up there if it was open before all links were lost. The caller holds
+// the session's lock.
+func (e *Endpoint) pin(o *opening) error {
+	if o.lane.Load() != nil {
+		return nil
+	}
+	l := e.chooseLane(o)
+	if l == nil {
+		return ErrNoLink
+	}
+	if !l.session || o.attach.Load() == 0 {
+		return nil
+	}
+	e.mu.Lock()
+	open := o.resumedOpenLocked()
+	e.mu.Unlock()
+	err := e.enqueue(open)
+	if err != nil {
+		e.unpin(o)
+	}
+	return err
+}
+
+// unpin takes a session off its lane again.
+func (e *Endpoint) unpin(o *opening) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := o.lane.Swap(nil); l != nil {
+		l.sessions--
+	}
+}
+
+// open returns the OPEN of a session that is new on its endpoint.
+func (o *opening) open(kind byte) *forward {
+	return o.openPacket(&openBody{kind: kind, state: o.handed})
+}
+
+// resumedOpenLocked returns the OPEN of a session that goes on over another link. Endpoint.mu is held: what was written over
+// the old one is known, for its writer has ended.
+func (o *opening) resumedOpenLocked() *forward {
+	o.sentThen, o.gotThen = o.written.Load(), o.received.Load()
+	o.attach.Store(o.session.attaches.Add(1))
+	return o.openPacket(&openBody{resumed: true, kind: byte(o.kindWritten.Load()), written: o.sentThen, received: o.gotThen})
+}
+
+func (o *opening) openPacket(b *openBody) *forward {
+	s := o.session
+	b.key, b.attach = s.key, o.attach.Load()
+	b.transport = string(s.conn.GetServer().GetNetwork())
+	if addr := s.conn.RemoteAddr(); addr != nil {
+		b.address = addr.String()
+	}
+	if attributes := s.attributes.Load(); attributes != nil {
+		b.attributes = *attributes
+	}
+	f := o.control(ctlOpen, appendOpen(beginControl(true, ctlOpen, 64+len(b.address)+len(b.attributes)+len(b.state)), b))
+	f.kind = b.kind
+	return f
+}
+
+// closeOpening ends a session on an endpoint: at once on a plain one, behind what is queued for it on a backend.
+func (e *Endpoint) closeOpening(o *opening, cause closeCause) {
+	if own := closeCause(o.cause.Load()); own != 0 {
+		cause = own
+	}
+	if o.attach.Load() == 0 || o.lane.Load() == nil {
+		e.detach(o)
+		return
+	}
+	f := o.control(ctlClose, appendClose(beginControl(true, ctlClose, 16), o.session.key, o.attach.Load(), cause))
+	if err := e.enqueue(f); err != nil {
+		o.session.gw.counts.add(controlUnsent) // with the link that is full, or lost, the session ends as well
+		e.detach(o)
+	}
+}
+
+// settleControl ends a control packet.
+func (f *forward) settleControl(err error) {
+	switch {
+	case f.control == ctlClose:
+		f.opening.endpoint.detach(f.opening)
+	case err == nil:
+		f.opening.kindWritten.Store(uint32(f.kind))
+	}
+	if err != nil {
+		f.gw.counts.add(controlUnsent)
+	}
+}

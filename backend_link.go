@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// backphase is where a link stands, seen from its backend. It only moves on.
+type backphase int
+
+const (
+	awaitsHello backphase = iota
+	awaitsAuth
+	isReady
+	isOver
+)
+
+// backlink is a gateway's link, at the backend. What it reads it handles on one goroutine.
+type backlink struct {
+	b     *Backend // static, as is the next
+	conn  *server.Conn
+	plain bool // static after First: the gateway doesn't speak the protocol
+
+	hello   helloBody // owned by the reading goroutine, as are the next two
+	welcome welcomeBody
+	secret  []byte
+
+	mu       sync.Mutex // guards the rest
+	phase    backphase
+	peer     *peer // set with isReady
+	timer    *time.Timer
+	finished bool     // ended has been called
+	ends     []func() // to be called when the link has ended
+}
+
+// newLink begins a link's handshake.
+func (b *Backend) newLink(conn *server.Conn) *backlink {
+	l := &backlink{b: b, conn: conn}
+	conn.SetAttachment(l)
+	l.timer = time.AfterFunc(handshakeTime, func() {
+		if !l.ready() {
+			l.fail(errTooSlow)
+		}
+	})
+	b.mu.Lock()
+	b.links[l] = struct{}{}
+	b.mu.Unlock()
+	return l
+}
+
+func (l *backlink) ready() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.phase == isReady
+}
+
+// fail closes the link with a reason in the log.
+func (l *backlink) fail(err error) {
+	l.mu.Lock()
+	over := l.phase == isOver
+	l.phase = isOver
+	l.mu.Unlock()
+	if over {
+		return
+	}
+	l.b.stats.linksRefused.Add(1)
+	l.b.log.Warn("gateway's link closed", "gateway", l.conn.GetID(), "name", l.hello.name, "err", err)
+	l.conn.CloseWith(codePolicyViolation, err.Error(), err)
+}
+
+// send queues a control packet.
+func (l *backlink) send(data []byte) error {
+	return l.conn.Enqueue(frame.NewPacket(linkPacketType, data, nil))
+}
+
+// isOutPacket reports whether data begins as every packet of a gateway does.
+func isOutPacket(data []byte) bool {
+	return len(data) >= headerSize && binary.BigEndian.Uint32(data) == outIdentifier
+}
+
+func isHello(data []byte) bool {
+	return len(data) > headerSize && isOutPacket(data) && getKey(data[4:]) == controlKey && controlType(data[headerSize]) == ctlHello
+}
+
+// packet handles one packet of the gateway.
+func (l *backlink) packet(data []byte) {
+	l.mu.Lock()
+	phase := l.phase
+	l.mu.Unlock()
+	switch {
+	case phase == isOver:
+		l.b.stats.discarded.Add(1)
+	case phase == isReady && l.plain:
+		l.plainPacket(data)
+	case phase == isReady:
+		l.readyPacket(data)
+	case l.plain:
+		l.acceptPlain(data)
+	default:
+		l.shake(phase, data)
+	}
+}
+
+// shake handles a packet of the handshake.
+func (l *backlink) shake(phase backphase, data []byte) {
+	err := errOutOfTurn
+	switch {
+	case phase == awaitsHello && isHello(data):
+		err = l.onHello(data[headerSize+1:])
+	case phase == awaitsHello && l.b.linkOnly && !l.conn.IsWebsocket():
+		err = errNotALink
+	case phase == awaitsAuth && len(data) > headerSize && isOutPacket(data) && getKey(data[4:]) == controlKey &&
+		controlType(data[headerSize]) == ctlAuth:
+		err = l.onAuth(data[headerSize+1:])
+	}
+	if err != nil {
+		l.fail(err)
+	}
+}
+
+func (l *backlink) onHello(body []byte) (err error) {
+	if l.hello, err = readHello(body); err != nil {
+		return err
+	}
+	if err := l.b.trusts(l.conn.RemoteAddr()); err != nil {
+		return err
+	}
+	if l.hello.lowest > protocolVersion || l.hello.highest < protocolVersion {
+		return fmt.Errorf("%w: the gateway speaks %d to %d, this backend %d", errNoVersion, l.hello.lowest, l.hello.highest, protocolVersion)
+	}
+	l.welcome = welcomeBody{version: protocolVersion, instance: l.b.instance, nonce: newNonce(), name: l.b.name}
+	if l.b.secrets != nil {
+		if l.secret = l.b.secrets.common(l.hello.keys); l.secret == nil {
+			return errNoProof
+		}
+		l.welcome.key = idOf(l.secret)
+		l.welcome.proof = prove(l.secret, roleBackend, &l.hello, &l.welcome, l.exporter())
+	}
+	if err := l.send(appendWelcome(beginControl(false, ctlWelcome, 128+len(l.b.name)), &l.welcome)); err != nil {
+		return err
+	}
+	if l.secret == nil {
+		return l.becomeReady()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase == awaitsHello {
+		l.phase = awaitsAuth
+	}
+	return nil
+}
+
+func (l *backlink) exporter() []byte {
+	secret, _ := l.conn.ExportKeyingMaterial(exporterLabel, nil, exporterSize)
+	return secret
+}
+
+func (l *backlink) onAuth(body []byte) error {
+	proof, err := readAuth(body)
+	if err != nil {
+		return err
+	}
+	if !proves(proof, l.secret, roleGateway, &l.hello, &l.welcome, l.exporter()) {
+		return errWrongProof
+	}
+	return l.becomeReady()
+}
+
+// becomeReady ends the handshake.
+func (l *backlink) becomeReady() error {
+	p := l.b.peerOf(l.hello.instance, l.hello.name)
+	p.mu.Lock()
+	p.links++
+	p.mu.Unlock()
+	l.mu.Lock()
+	if l.phase == isOver { // the timer was faster
+		l.mu.Unlock()
+		p.linkGone()
+		return nil
+	}
+	l.phase, l.peer = isReady, p
+	l.timer.Stop()
+	l.mu.Unlock()
+	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
+	return l.send(append(beginControl(false, ctlReady, 1), byte(backendWorking)))
+}
+
+// readyPacket handles a packet of a link that is up: a client's, or control.
+func (l *backlink) readyPacket(data []byte) {
+	if !isOutPacket(data) {
+		l.fail(fmt.Errorf("gateway: packet of %d bytes without the identifier: %w", len(data), errMalformed))
+		return
+	}
+	key := getKey(data[4:])
+	if key != controlKey {
+		l.peer.receive(l, key, data[headerSize:])
+		return
+	}
+	if len(data) == headerSize {
+		l.fail(fmt.Errorf("gateway: control packet without a type: %w", errMalformed))
+		return
+	}
+	if err := l.control(controlType(data[headerSize]), data[headerSize+1:]); err != nil {
+		l.fail(err)
+	}
+}
+
+// control handles a control packet. An error closes the link; a type that is not known is none.
+func (l *backlink) control(t controlType, body []byte) error {
+	switch t {
+	case ctlOpen:
+		o, err := readOpen(body)
+		if err != nil {
+			return err
+		}
+		return l.peer.open(l, &o)
+	case ctlType:
+		key, kind, err := readType(body)
+		if err != nil {
+			return err
+		}
+		l.peer.setType(l, key, kind)
+	case ctlClose:
+		key, attach, cause, err := readClose(body)
+		if err != nil {
+			return err
+		}
+		l.peer.close(l, key, attach, cause)
+	case ctlFlow:
+		return readFlow(body, func(key uint64, congested bool) { l.peer.flow(l, key, congested) })
+	case ctlPing:
+		n, err := readNonce(ctlPing, body)
+		if err != nil {
+			return err
+		}
+		return l.send(binary.BigEndian.AppendUint64(beginControl(false, ctlPong, 8), n))
+	case ctlGoaway:
+		if _, err := readGoaway(body); err != nil {
+			return err
+		}
+		l.peer.goaway()
+	case ctlHello, ctlAuth:
+		return errOutOfTurn
+	default:
+		l.b.stats.controlUnknown.Add(1)
+	}
+	return nil
+}
+
+// whenEnded calls f when the link has ended: at once if it has.
+func (l *backlink) whenEnded(f func()) {
+	l.mu.Lock()
+	finished := l.finished
+	if !finished {
+		l.ends = append(l.ends, f)
+	}
+	l.mu.Unlock()
+	if finished {
+		f()
+	}
+}
+
+// ended is called when nothing is read or written any more.
+func (l *backlink) ended(err error) {
+	l.mu.Lock()
+	was := l.phase
+	l.phase, l.finished = isOver, true
+	l.timer.Stop()
+	p, ends := l.peer, l.ends
+	l.ends = nil
+	l.mu.Unlock()
+	b := l.b
+	b.mu.Lock()
+	delete(b.links, l)
+	b.mu.Unlock()
+	for _, f := range ends {
+		f()
+	}
+	if p == nil {
+		return
+	}
+	if was == isReady {
+		b.log.Info("gateway's link ended", "gateway", l.conn.GetID(), "name", p.name, "err", err)
+	}
+	p.lost(l)
+	p.linkGone()
+	b.forgetPeer(p)
+}
+
+var errLinkSuperseded = errors.New("gateway: the session goes on over another link")

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// A session at its backend:
+//
+//	state      OPEN                OPEN resumed        data     CLOSE         Close, Release    link lost
+//	closed     open                open, ATTACHED anew dropped  -             -                 -
+//	open       closed, then open   attaching           handled  closed        gone              detached
+//	attaching  closed, then open   attaching           handled  closed        gone              detached
+//	detached   closed, then open   attaching           dropped  closed        gone              -; closed after the grace time
+//	gone       open                open, ATTACHED anew dropped  closed        -                 closed after the grace time
+//
+// attaching lasts until the old link has ended, for only then is it known what that one wrote; ATTACHED ends it. gone is
+// a session that was closed here, until the gateway's CLOSE: what is still on the way for it is swallowed.
+
+// peer is one gateway, seen from a backend: its sessions, whatever link they are on.
+type peer struct {
+	backend  *Backend // static, as are the next two
+	instance instanceID
+	name     string
+
+	mu       sync.Mutex // guards the rest; taken before backsession.mu
+	links    int        // that are up
+	sessions map[uint64]*backsession
+	gone     map[uint64]uint32 // closed here, with their attach numbers
+	leaving  bool              // it said GOAWAY
+}
+
+func (p *peer) find(key uint64) *backsession {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions[key]
+}
+
+// receive handles a client's packet.
+func (p *peer) receive(l *backlink, key uint64, packet []byte) {
+	s := p.find(key)
+	if s == nil || !s.counted(l) {
+		p.backend.stats.strayData.Add(1)
+		return
+	}
+	s.carried.Receive(int(s.kind.Load()), packet)
+}
+
+// open handles OPEN.
+func (p *peer) open(l *backlink, o *openBody) error {
+	attributes := map[string]string{}
+	if err := readAttributes(o.attributes, func(name, value string) { attributes[name] = value }); err != nil {
+		return err
+	}
+	s := &backsession{peer: p, key: o.key, number: o.attach, link: l, handed: bytes.Clone(o.state)}
+	s.kind.Store(int32(o.kind))
+	switch known, fate := p.admit(s, o.resumed); fate {
+	case stale:
+		p.backend.stats.strayControl.Add(1)
+		return nil
+	case resumable:
+		known.attach(l, o)
+		return nil
+	case replaced: // it was closed, and that got lost
+		known.end(nil)
+	}
+	if o.resumed {
+		if err := l.send(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{key: o.key, attach: o.attach, anew: true})); err != nil {
+			p.backend.stats.strayControl.Add(1)
+		}
+	}
+	err := p.backend.srv.Carry(s, server.CarriedOptions{
+		ID: fmt.Sprintf("%x/%s", p.instance[:8], clientName(o)), Addr: clientAddr(o), Data: attributes, Kind: int(o.kind),
+	})
+	if err != nil { // the server is shutting down
+		p.remove(s, true)
+		s.tell(appendKey(beginControl(false, ctlRelease, keySize), s.key))
+	}
+	return nil
+}
+
+// fate is what becomes of an OPEN.
+type fate int
+
+const (
+	fresh     fate = iota // a new session
+	replaced              // the same, in place of one that is there
+	resumable             // the session is there, and to be taken up
+	stale                 // it was overtaken by a later one
+)
+
+// admit puts s into the table, unless the session is there already and goes on; then, and where s takes its place, it
+// returns that one.
+func (p *peer) admit(s *backsession, resumed bool) (*backsession, fate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.sessions[s.key]
+	switch {
+	case known != nil && s.number <= known.attached():
+		return known, stale
+	case known != nil && resumed:
+		return known, resumable
+	}
+	delete(p.gone, s.key)
+	p.sessions[s.key] = s
+	if known != nil {
+		return known, replaced
+	}
+	return nil, fresh
+}
+
+// remove takes a session from the table, if it is there, and remembers that it was closed here where it was.
+func (p *peer) remove(s *backsession, here bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sessions[s.key] == s {
+		delete(p.sessions, s.key)
+		if here {
+			p.gone[s.key] = s.attached()
+		}
+	}
+}
+
+func (p *peer) setType(l *backlink, key uint64, kind byte) {
+	if s := p.find(key); s != nil && s.on(l) {
+		s.kind.Store(int32(kind))
+		return
+	}
+	p.strayControl(key)
+}
+
+func (p *peer) flow(l *backlink, key uint64, congested bool) {
+	if s := p.find(key); s != nil && s.on(l) {
+		s.carried.Congested(congested)
+		return
+	}
+	p.strayControl(key)
+}
+
+// strayControl counts control for a session that is not there, unless it was just closed here.
+func (p *peer) strayControl(key uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, gone := p.gone[key]; !gone {
+		p.backend.stats.strayControl.Add(1)
+	}
+}
+
+// close handles CLOSE, over whatever link it comes.
+func (p *peer) close(l *backlink, key uint64, attach uint32, cause closeCause) {
+	p.mu.Lock()
+	s := p.sessions[key]
+	if number, gone := p.gone[key]; gone && attach >= number {
+		delete(p.gone, key)
+	}
+	p.mu.Unlock()
+	if s == nil || attach < s.attached() {
+		if cause == causeMoved { // the gateway waits for it
+			l.trySend(appendClosed(beginControl(false, ctlClosed, 16), key, attach, nil))
+		}
+		return
+	}
+	p.remove(s, false)
+	if cause == causeMoved {
+		s.move(l, attach)
+		return
+	}
+	s.end(nil)
+}
+
+// goaway notes that the gateway is shutting down: its sessions end with its links.
+func (p *peer) goaway() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving = true
+}
+
+func (p *peer) linkGone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.links--
+}
+
+// lost detaches the sessions of a link that has ended, and gives the gateway some time to take them up again.
+func (p *peer) lost(l *backlink) {
+	p.mu.Lock()
+	var lost []*backsession
+	for _, s := range p.sessions {
+		if s.detach(l) {
+			lost = append(lost, s)
+		}
+	}
+	leaving := p.leaving || l.plain
+	if len(p.sessions) == 0 {
+		clear(p.gone)
+	}
+	p.mu.Unlock()
+	if len(lost) == 0 {
+		return
+	}
+	if leaving {
+		p.expire(l, lost)
+		return
+	}
+	time.AfterFunc(p.backend.grace, func() { p.expire(l, lost) })
+}
+
+// expire ends those sessions that nobody has taken up since l was lost.
+func (p *peer) expire(l *backlink, sessions []*backsession) {
+	for _, s := range sessions {
+		if s.lostWith(l) {
+			p.remove(s, false)
+			s.end(errNotResumed)
+		}
+	}
+	p.mu.Lock()
+	if p.links == 0 {
+		clear(p.gone)
+	}
+	p.mu.Unlock()
+	p.backend.forgetPeer(p)
+}

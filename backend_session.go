@@ -1,0 +1,280 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// errNotResumed ends a session whose gateway was cut off for longer than the grace time.
+var errNotResumed = fmt.Errorf("gateway: link lost, and the session not taken up again in time: %w", net.ErrClosed)
+
+// backsession is a client behind a gateway, seen from a backend. It carries the packets of a *server.Conn.
+type backsession struct {
+	peer    *peer           // static, as are the next two
+	key     uint64          //
+	handed  []byte          // the state that came with OPEN
+	carried *server.Carried // set before anybody else knows of the session
+	kind    atomic.Int32    // WebSocket type of the client's packets
+	last    atomic.Int64    // when a plain gateway's packet came last, Unix nanoseconds
+	waiting atomic.Int64    // bytes written here and not yet handed to the kernel
+
+	mu       sync.Mutex // guards the rest; the packets of the session are queued under it, in order
+	number   uint32     // of the OPEN that attached it
+	link     *backlink  // nil: detached
+	lostLink *backlink  // the one that it was detached from
+	closed   bool       // nothing is written any more
+	holding  bool       // until the old link has ended
+	held     []*frame.Packet
+	received uint64 // packets from the gateway
+	written  uint64 // packets handed to the kernel
+}
+
+var _ server.Carrier = (*backsession)(nil)
+
+// Carried is server.Carrier's.
+func (s *backsession) Carried(v *server.Carried) { s.carried = v }
+
+func (s *backsession) attached() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.number
+}
+
+// on reports whether the session is on l, nil: detached.
+func (s *backsession) on(l *backlink) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == l
+}
+
+// counted counts a packet that came over l, and reports whether that is the session's link.
+func (s *backsession) counted(l *backlink) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return false
+	}
+	s.received++
+	return true
+}
+
+// Write is server.Carrier's.
+func (s *backsession) Write(kind int, packet []byte, done func(err error)) error {
+	size := int64(headerSize + len(packet))
+	if waiting := s.waiting.Add(size); waiting > sessionShare && waiting > size {
+		s.waiting.Add(-size)
+		return server.ErrSlowConsumer
+	}
+	data := append(appendInHeader(make([]byte, 0, size), s.key, uint32(kind)), packet...)
+	p := frame.NewPacket(linkPacketType, data, func(err error) {
+		s.waiting.Add(-size)
+		if err == nil {
+			s.mu.Lock()
+			s.written++
+			s.mu.Unlock()
+		}
+		done(err)
+	})
+	s.mu.Lock()
+	err := s.putLocked(p)
+	s.mu.Unlock()
+	if err != nil {
+		s.waiting.Add(-size)
+	}
+	return err
+}
+
+// putLocked queues a packet on the session's link, or holds it until the session has one.
+func (s *backsession) putLocked(p *frame.Packet) error {
+	switch {
+	case s.closed:
+		return server.ErrConnClosed
+	case s.link == nil || s.holding:
+		s.held = append(s.held, p)
+		return nil
+	}
+	err := s.link.conn.Enqueue(p)
+	if errors.Is(err, net.ErrClosed) { // the link is lost, and the session about to be detached
+		s.held = append(s.held, p)
+		return nil
+	}
+	return err
+}
+
+// tell queues a control packet behind what was written. One that can't be queued is about a session whose link is lost, or
+// whose gateway doesn't read: both end it anyway.
+func (s *backsession) tell(data []byte) {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil && !l.plain {
+		l.trySend(data)
+	}
+}
+
+func (l *backlink) trySend(data []byte) {
+	if err := l.send(data); err != nil {
+		l.b.stats.controlUnsent.Add(1)
+	}
+}
+
+// Close is server.Carrier's.
+func (s *backsession) Close(f server.Farewell) {
+	held, open := s.shut()
+	if !open {
+		return
+	}
+	s.peer.remove(s, true)
+	defer finishAll(held, server.ErrConnClosed)
+	if f.Released {
+		s.tell(appendKey(beginControl(false, ctlRelease, keySize), s.key))
+	} else {
+		s.tell(appendKick(beginControl(false, ctlKick, 16+len(f.Reason)), s.key, f.Code, f.Reason))
+	}
+}
+
+// shut makes writes fail from now on, and returns what was held, unless that has been done.
+func (s *backsession) shut() (held []*frame.Packet, open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, false
+	}
+	held = s.held
+	s.closed, s.held = true, nil
+	return held, true
+}
+
+func finishAll(packets []*frame.Packet, err error) {
+	for _, p := range packets {
+		p.Finish(err)
+	}
+}
+
+// end ends the session from the gateway's side. It must have been removed.
+func (s *backsession) end(err error) {
+	if held, open := s.shut(); open {
+		finishAll(held, server.ErrConnClosed)
+		s.carried.End(err)
+	}
+}
+
+// move ends the session because it goes on elsewhere, with the state that the user's code gives it.
+func (s *backsession) move(l *backlink, attach uint32) {
+	answer := func(state []byte) {
+		held, _ := s.shut()
+		l.trySend(appendClosed(beginControl(false, ctlClosed, 16+len(state)), s.key, attach, state)) // behind what was written
+		finishAll(held, server.ErrConnClosed)
+	}
+	if !s.carried.Leave(func(conn *server.Conn) { answer(s.peer.backend.moveState(conn)) }) {
+		answer(nil)
+	}
+}
+
+// Handoff is server.Carrier's.
+func (s *backsession) Handoff(name string, state []byte) error {
+	switch {
+	case name == "" || len(name) > maxNameSize:
+		return fmt.Errorf("gateway: endpoint name %q: want 1 to %d bytes", name, maxNameSize)
+	case len(state) > maxStateSize:
+		return fmt.Errorf("gateway: state: %w", frame.CheckSize(len(state), maxStateSize))
+	}
+	s.tell(appendHandoff(beginControl(false, ctlHandoff, 16+len(name)+len(state)), s.key, name, state))
+	return nil
+}
+
+// detach takes the session off l, where it is on it.
+func (s *backsession) detach(l *backlink) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return false
+	}
+	s.link, s.lostLink = nil, l
+	return true
+}
+
+// lostWith reports whether the session is still detached since l was lost.
+func (s *backsession) lostWith(l *backlink) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == nil && s.lostLink == l
+}
+
+// attach takes the session up on l: at once if its old link has ended, else when it has.
+func (s *backsession) attach(l *backlink, o *openBody) {
+	s.mu.Lock()
+	old := s.link
+	s.number, s.link, s.holding = o.attach, l, true
+	s.mu.Unlock()
+	s.kind.Store(int32(o.kind))
+	again := func() { s.resume(l, o.attach, o.written, o.received) }
+	if old == nil || old == l {
+		again()
+		return
+	}
+	old.conn.Abort(errLinkSuperseded)
+	old.whenEnded(again)
+}
+
+// resume tells the gateway what came and went until here, and goes on. Both sides then know what was lost.
+func (s *backsession) resume(l *backlink, attach uint32, sent, got uint64) {
+	refused, err := s.resumeHeld(l, attach, sent, got)
+	finishAll(refused, err)
+}
+
+// resumeHeld returns those of the packets held that could not be queued, and why.
+func (s *backsession) resumeHeld(l *backlink, attach uint32, sent, got uint64) ([]*frame.Packet, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l || s.number != attach || s.closed {
+		return nil, nil // it was attached anew meanwhile, or ended
+	}
+	b := s.peer.backend
+	l.trySend(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{
+		key: s.key, attach: attach, received: s.received, written: s.written,
+	}))
+	b.stats.lostUp.Add(shortfall(sent, s.received))
+	b.stats.lostDown.Add(shortfall(s.written, got))
+	s.received, s.written, s.holding = sent, got, false
+	held := s.held
+	s.held = nil
+	for i, p := range held {
+		if err := s.putLocked(p); err != nil {
+			return held[i:], err
+		}
+	}
+	return nil, nil
+}
+
+// shortfall is how many packets of those sent did not come.
+func shortfall(sent, came uint64) uint64 { return sent - min(sent, came) }
+
+// clientName is how a session goes by in its ID.
+func clientName(o *openBody) string {
+	if o.address != "" {
+		return o.address
+	}
+	return keyString(o.key)
+}
+
+// remoteAddr is a client's address as its gateway told it.
+type remoteAddr struct{ network, address string }
+
+func (a remoteAddr) Network() string { return a.network }
+func (a remoteAddr) String() string  { return a.address }
+
+func clientAddr(o *openBody) net.Addr {
+	ap, err := netip.ParseAddrPort(o.address)
+	if err != nil {
+		return remoteAddr{network: o.transport, address: o.address}
+	}
+	return net.TCPAddrFromAddrPort(ap)
+}

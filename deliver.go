@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"encoding/binary"
+
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// What comes from endpoints: clients' packets here, control in deliver_control.go.
+
+// deliver hands a packet from an endpoint to the handlers, if it is for a client that is open there, and handles control.
+func (g *Gateway) deliver(l *link, data []byte) {
+	e := l.endpoint
+	if len(data) < headerSize {
+		g.counts.add(fromEndpoints)
+		g.counts.drop(g.log, droppedMalformed, "shorter than a header", e)
+		return
+	}
+	key := getKey(data)
+	if key == controlKey && l.session {
+		g.control(l, data[headerSize:])
+		return
+	}
+	g.counts.add(fromEndpoints)
+	if key == controlKey {
+		g.counts.drop(g.log, droppedControl, "control packet on a plain link", e)
+		if t, _, ok := inControl(data); ok && t == ctlWelcome {
+			e.forgetDialect(l) // it does speak the protocol, and was slow to say so
+		}
+		return
+	}
+	s, ok := g.keys.sessions.Get(key)
+	if !ok {
+		g.counts.drop(g.log, droppedUnknown, "no such client", e)
+		return
+	}
+	o, gone := s.beginDelivery(l)
+	switch {
+	case gone:
+		g.counts.drop(g.log, droppedUnknown, "client has left", e)
+		return
+	case o == nil:
+		g.counts.drop(g.log, droppedNotOpen, "client not open on this link", e)
+		return
+	}
+	defer s.endDelivery()
+	g.counts.add(delivered)
+	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
+	view := s.conn.View()
+	if l.session {
+		o.received.Add(1)
+		if kind := int(binary.BigEndian.Uint32(data[keySize:]) & 0xFF); kind != 0 && s.conn.IsWebsocket() {
+			view.SetWST(kind)
+		}
+	} else {
+		o.answered(g.now())
+	}
+	g.handleDelivery(e, view, data[headerSize:])
+}
+
+// handleDelivery runs the handlers; a panic costs the client the packet is for.
+func (g *Gateway) handleDelivery(e *Endpoint, conn *server.Conn, packet []byte) {
+	handlers := g.events.endpointReceive.All()
+	if !g.guard("EndpointConnectReceivePacket", func() {
+		for _, handle := range handlers {
+			handle(g, e, conn, packet)
+		}
+	}) {
+		conn.CloseWith(codeInternalError, "internal error", ErrHandlerPanic)
+	}
+}
+
+// codeInternalError is WebSocket's close code for a fault on this side (RFC 6455, section 7.4.1).
+const codeInternalError = 1011

@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	errOtherBackend = errors.New("gateway: another backend has taken the endpoint's place")
+	errSlowBackend  = fmt.Errorf("%w: taken for a plain endpoint, it spoke up late", ErrHandshake)
+)
+
+// What an endpoint knows about the backend behind its links, and what becomes of its sessions when that changes.
+
+// meet takes note of the backend that a link has reached. If it is another one than before, the sessions of that one are
+// gone, and with them the links that still lead there.
+func (e *Endpoint) meet(l *link) {
+	e.mu.Lock()
+	other := e.peer != (instanceID{}) && e.peer != l.peer
+	e.peer = l.peer
+	var stale []*link
+	if other {
+		stale = append(stale, e.links...)
+	}
+	e.mu.Unlock()
+	if !other {
+		return
+	}
+	for _, old := range stale {
+		old.cli.Abort(errOtherBackend)
+	}
+	for _, s := range e.sessions() {
+		s.leave(e)
+	}
+	e.gw.Load().log.Info("another backend, sessions opened anew", "endpoint", e.name, "address", e.address, "backend", l.peerName)
+}
+
+// resumeSessions takes up the sessions that were open before all links were lost, and closes those that have gone elsewhere
+// meanwhile.
+func (e *Endpoint) resumeSessions() {
+	for _, o := range e.openingsWithoutLane() {
+		o.session.resume(o)
+	}
+}
+
+func (e *Endpoint) openingsWithoutLane() (all []*opening) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for o := range e.openings {
+		if o.attach.Load() != 0 && o.lane.Load() == nil {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// resume takes a session up on its endpoint again, unless it is bound to another one now, or has ended.
+func (s *session) resume(o *opening) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := o.endpoint
+	switch l := o.lane.Load(); {
+	case s.ended || s.findLocked(e) != o || l != nil:
+		return
+	}
+	if e.pin(o) != nil {
+		return
+	}
+	for _, b := range s.bindings {
+		if b.name == e.name && b.endpoint != e {
+			s.dropOpeningLocked(o, causeLeft)
+			return
+		}
+	}
+}
+
+// forgetDialect ends all links, l among them, because what the endpoint was taken for turned out to be wrong.
+func (e *Endpoint) forgetDialect(l *link) {
+	e.mu.Lock()
+	links := append([]*link{l}, e.links...)
+	e.mu.Unlock()
+	for _, each := range links {
+		each.cli.Abort(errSlowBackend)
+	}
+}
+
+// setBackendState notes whether the backend takes new sessions.
+func (e *Endpoint) setBackendState(state backendState) {
+	if backendState(e.backend.Swap(int32(state))) != state {
+		e.gw.Load().rebuild()
+	}
+}
+
+// Draining reports whether the endpoint's backend takes no new sessions: it said so.
+func (e *Endpoint) Draining() bool { return backendState(e.backend.Load()) != backendWorking }
