@@ -34,6 +34,8 @@ type backsession struct {
 	held     []*frame.Packet
 	received uint64 // packets from the gateway
 	written  uint64 // packets handed to the kernel
+	lostUp   uint64 // packets that the gateway had written and that never came, so far
+	lostDown uint64 // packets written here and that never came there, so far
 }
 
 var _ server.Carrier = (*backsession)(nil)
@@ -213,9 +215,10 @@ func (s *backsession) attach(l *backlink, o *openBody) {
 	s.mu.Lock()
 	old := s.link
 	s.number, s.link, s.holding = o.attach, l, true
+	received := s.received // more may come over the new link before the old one has ended, and nothing over the old one
 	s.mu.Unlock()
 	s.kind.Store(int32(o.kind))
-	again := func() { s.resume(l, o.attach, o.written, o.received) }
+	again := func() { s.resume(l, o, received) }
 	if old == nil || old == l {
 		again()
 		return
@@ -225,25 +228,25 @@ func (s *backsession) attach(l *backlink, o *openBody) {
 }
 
 // resume tells the gateway what came and went until here, and goes on. Both sides then know what was lost.
-func (s *backsession) resume(l *backlink, attach uint32, sent, got uint64) {
-	refused, err := s.resumeHeld(l, attach, sent, got)
+func (s *backsession) resume(l *backlink, o *openBody, received uint64) {
+	refused, err := s.resumeHeld(l, o, received)
 	finishAll(refused, err)
 }
 
 // resumeHeld returns those of the packets held that could not be queued, and why.
-func (s *backsession) resumeHeld(l *backlink, attach uint32, sent, got uint64) ([]*frame.Packet, error) {
+func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) ([]*frame.Packet, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.link != l || s.number != attach || s.closed {
+	if s.link != l || s.number != o.attach || s.closed {
 		return nil, nil // it was attached anew meanwhile, or ended
 	}
 	b := s.peer.backend
 	l.trySend(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{
-		key: s.key, attach: attach, received: s.received, written: s.written,
+		key: s.key, attach: o.attach, received: received, written: s.written,
 	}))
-	b.stats.lostUp.Add(shortfall(sent, s.received))
-	b.stats.lostDown.Add(shortfall(s.written, got))
-	s.received, s.written, s.holding = sent, got, false
+	b.stats.lostUp.Add(news(&s.lostUp, o.written, received))
+	b.stats.lostDown.Add(news(&s.lostDown, s.written, o.received))
+	s.holding = false
 	held := s.held
 	s.held = nil
 	for i, p := range held {
@@ -254,8 +257,14 @@ func (s *backsession) resumeHeld(l *backlink, attach uint32, sent, got uint64) (
 	return nil, nil
 }
 
-// shortfall is how many packets of those sent did not come.
-func shortfall(sent, came uint64) uint64 { return sent - min(sent, came) }
+// news returns how many more packets of those sent have not come than was known, and notes the sum. Counting from the
+// session's start makes the loss of an OPEN or ATTACHED harmless: the next one tells it all.
+func news(known *uint64, sent, came uint64) uint64 {
+	total := sent - min(sent, came)
+	more := total - min(total, *known)
+	*known += more
+	return more
+}
 
 // clientName is how a session goes by in its ID.
 func clientName(o *openBody) string {

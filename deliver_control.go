@@ -74,10 +74,9 @@ func (g *Gateway) onAttached(l *link, a *attachedBody) {
 	}
 	e := l.endpoint
 	e.mu.Lock()
-	sent, got := o.sentThen, o.gotThen
-	e.mu.Unlock()
-	g.counts.n[lostUp].Add(shortfall(sent, a.received))
-	g.counts.n[lostDown].Add(shortfall(a.written, got))
+	defer e.mu.Unlock()
+	g.counts.n[lostUp].Add(news(&o.lostUp, o.sentThen, a.received))
+	g.counts.n[lostDown].Add(news(&o.lostDown, a.written, o.gotThen))
 }
 
 // kick closes a client, after what was written to it before.

@@ -59,7 +59,8 @@ type opening struct {
 	movedTo           *Endpoint // guarded by session.mu, as are the next two
 	kind              int       // WebSocket type of what was queued last
 	handed            []byte    // state for OPEN
-	sentThen, gotThen uint64    // written and received at the last resumed OPEN; guarded by Endpoint.mu
+	sentThen, gotThen uint64    // written and received at the last resumed OPEN; guarded by Endpoint.mu, as are the next
+	lostUp, lostDown  uint64    // packets that lost links did not bring, so far
 }
 
 // sessionOf returns the gateway's session for conn, nil if there is none.
