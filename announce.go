@@ -49,6 +49,7 @@ func (e *Endpoint) announce(f *forward) error {
 			return err
 		}
 		o.kind = kind
+		o.repeatFlow()
 	}
 	if kind == o.kind {
 		return nil
@@ -78,11 +79,21 @@ func (e *Endpoint) pin(o *opening) error {
 	e.mu.Lock()
 	open := o.resumedOpenLocked()
 	e.mu.Unlock()
-	err := e.enqueue(open)
-	if err != nil {
+	if err := e.enqueue(open); err != nil {
 		e.unpin(o)
+		return err
 	}
-	return err
+	o.repeatFlow()
+	return nil
+}
+
+// repeatFlow says again, behind an OPEN, that the client's queue is filling up. The caller holds the session's lock.
+func (o *opening) repeatFlow() {
+	if o.session.flow.told {
+		if l := o.lane.Load(); l != nil {
+			l.tell(o.flowPacket(true))
+		}
+	}
 }
 
 // unpin takes a session off its lane again.
@@ -122,29 +133,80 @@ func (o *opening) openPacket(b *openBody) *forward {
 	return f
 }
 
-// closeOpening ends a session on an endpoint: at once on a plain one, behind what is queued for it on a backend.
+// closeOpening ends a session on an endpoint: at once on a plain one, behind what is queued for it on a backend. One that is on
+// its way to another endpoint stays until that is done.
 func (e *Endpoint) closeOpening(o *opening, cause closeCause) {
 	if own := closeCause(o.cause.Load()); own != 0 {
 		cause = own
 	}
-	if o.attach.Load() == 0 || o.lane.Load() == nil {
+	attach := o.attach.Load()
+	switch {
+	case o.moving.Load() && cause != causeMoved: // it was told already
+		e.detach(o)
+		return
+	case attach != 0 && o.lane.Load() == nil:
+		e.owe(o.session.key, attach)
+		e.detach(o)
+		return
+	case attach == 0:
 		e.detach(o)
 		return
 	}
-	f := o.control(ctlClose, appendClose(beginControl(true, ctlClose, 16), o.session.key, o.attach.Load(), cause))
-	if err := e.enqueue(f); err != nil {
+	if err := e.enqueue(o.closing(cause)); err != nil {
 		o.session.gw.counts.add(controlUnsent) // with the link that is full, or lost, the session ends as well
-		e.detach(o)
+		if !o.moving.Load() {
+			e.detach(o)
+		}
+	}
+}
+
+// closing returns the CLOSE of a session.
+func (o *opening) closing(cause closeCause) *forward {
+	f := o.control(ctlClose, closePacket(o.session.key, o.attach.Load(), cause))
+	f.cause = cause
+	return f
+}
+
+func closePacket(key uint64, attach uint32, cause closeCause) []byte {
+	return appendClose(beginControl(true, ctlClose, 16), key, attach, cause)
+}
+
+// debt is a CLOSE that could not be sent, because all links were lost.
+type debt struct {
+	key    uint64
+	attach uint32
+}
+
+const maxDebts = 1 << 16 // more than that a grace time ends at the backend
+
+func (e *Endpoint) owe(key uint64, attach uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.debts) < maxDebts {
+		e.debts = append(e.debts, debt{key, attach})
+	}
+}
+
+// payDebts tells a backend that has come back which sessions have ended or gone elsewhere meanwhile.
+func (e *Endpoint) payDebts(l *link) {
+	e.mu.Lock()
+	debts := e.debts
+	e.debts = nil
+	e.mu.Unlock()
+	for _, d := range debts {
+		l.tell(closePacket(d.key, d.attach, causeLeft))
 	}
 }
 
 // settleControl ends a control packet.
 func (f *forward) settleControl(err error) {
+	o := f.opening
 	switch {
+	case f.control == ctlClose && o.moving.Load(): // CLOSED is still to come
 	case f.control == ctlClose:
-		f.opening.endpoint.detach(f.opening)
+		o.endpoint.detach(o)
 	case err == nil:
-		f.opening.kindWritten.Store(uint32(f.kind))
+		o.kindWritten.Store(uint32(f.kind))
 	}
 	if err != nil {
 		f.gw.counts.add(controlUnsent)

@@ -35,7 +35,11 @@ type Backend struct {
 
 	stats backendCounts
 
+	groupsMu sync.Mutex // guards the next
+	groups   map[string]*Group
+
 	mu    sync.Mutex // guards the rest; taken before peer.mu
+	state backendState
 	peers map[instanceID]*peer
 	links map[*backlink]struct{}
 }
@@ -106,6 +110,7 @@ func NewBackend(srv *server.Server, options ...BackendOption) *Backend {
 	b := &Backend{
 		srv: srv, log: slog.Default(), instance: newInstance(), grace: DefaultGrace,
 		peers: map[instanceID]*peer{}, links: map[*backlink]struct{}{},
+		groups: map[string]*Group{},
 	}
 	for _, option := range options {
 		if option != nil {
@@ -188,7 +193,7 @@ func (b *Backend) peerOf(instance instanceID, name string) *peer {
 	defer b.mu.Unlock()
 	p := b.peers[instance]
 	if p == nil {
-		p = &peer{backend: b, instance: instance, name: name, sessions: map[uint64]*backsession{}, gone: map[uint64]uint32{}}
+		p = &peer{backend: b, instance: instance, name: name, sessions: map[uint64]*backsession{}, gone: map[uint64]uint32{}, past: map[uint64]ledger{}}
 		b.peers[instance] = p
 	}
 	return p
@@ -200,7 +205,7 @@ func (b *Backend) forgetPeer(p *peer) {
 	defer b.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.sessions) == 0 && p.links == 0 && b.peers[p.instance] == p {
+	if len(p.sessions) == 0 && len(p.past) == 0 && p.links == 0 && b.peers[p.instance] == p {
 		delete(b.peers, p.instance)
 	}
 }

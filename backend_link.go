@@ -188,7 +188,9 @@ func (l *backlink) becomeReady() error {
 	l.timer.Stop()
 	l.mu.Unlock()
 	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
-	return l.send(append(beginControl(false, ctlReady, 1), byte(backendWorking)))
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock() // or DRAIN could come before
+	return l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
 }
 
 // readyPacket handles a packet of a link that is up: a client's, or control.

@@ -31,7 +31,9 @@ type peer struct {
 	links    int        // that are up
 	sessions map[uint64]*backsession
 	gone     map[uint64]uint32 // closed here, with their attach numbers
+	past     map[uint64]ledger // of sessions that were not taken up in time
 	leaving  bool              // it said GOAWAY
+	plain    bool              // it doesn't speak the protocol
 }
 
 func (p *peer) find(key uint64) *backsession {
@@ -58,6 +60,9 @@ func (p *peer) open(l *backlink, o *openBody) error {
 	}
 	s := &backsession{peer: p, key: o.key, number: o.attach, link: l, handed: bytes.Clone(o.state)}
 	s.kind.Store(int32(o.kind))
+	if o.resumed {
+		p.recall(s)
+	}
 	switch known, fate := p.admit(s, o.resumed); fate {
 	case stale:
 		p.backend.stats.strayControl.Add(1)
@@ -69,9 +74,9 @@ func (p *peer) open(l *backlink, o *openBody) error {
 		known.end(nil)
 	}
 	if o.resumed {
-		if err := l.send(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{key: o.key, attach: o.attach, anew: true})); err != nil {
-			p.backend.stats.strayControl.Add(1)
-		}
+		s.mu.Lock()
+		s.reportLocked(l, o, s.received, true)
+		s.mu.Unlock()
 	}
 	err := p.backend.srv.Carry(s, server.CarriedOptions{
 		ID: fmt.Sprintf("%x/%s", p.instance[:8], clientName(o)), Addr: clientAddr(o), Data: attributes, Kind: int(o.kind),
@@ -202,6 +207,9 @@ func (p *peer) lost(l *backlink) {
 	if len(lost) == 0 {
 		return
 	}
+	for _, s := range lost {
+		s.regroup()
+	}
 	if leaving {
 		p.expire(l, lost)
 		return
@@ -214,6 +222,7 @@ func (p *peer) expire(l *backlink, sessions []*backsession) {
 	for _, s := range sessions {
 		if s.lostWith(l) {
 			p.remove(s, false)
+			p.remember(s)
 			s.end(errNotResumed)
 		}
 	}
@@ -222,5 +231,40 @@ func (p *peer) expire(l *backlink, sessions []*backsession) {
 		clear(p.gone)
 	}
 	p.mu.Unlock()
-	p.backend.forgetPeer(p)
+	time.AfterFunc(pastGraces*p.backend.grace, func() {
+		p.mu.Lock()
+		clear(p.past)
+		p.mu.Unlock()
+		p.backend.forgetPeer(p)
+	})
+}
+
+// ledger is what was counted of a session.
+type ledger struct{ received, written, lostUp, lostDown uint64 }
+
+const (
+	pastGraces = 10      // grace times for which the ledgers of sessions that have expired are kept
+	maxPast    = 1 << 16 // of them, for each gateway
+)
+
+// remember keeps the ledger of a session that has expired: if its gateway comes back after all, both still know what was lost.
+func (p *peer) remember(s *backsession) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(p.past) < maxPast {
+		p.past[s.key] = ledger{s.received, s.written.Load(), s.lostUp, s.lostDown}
+	}
+}
+
+// recall gives a session that is opened anew the ledger of the one before.
+func (p *peer) recall(s *backsession) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if past, ok := p.past[s.key]; ok {
+		delete(p.past, s.key)
+		s.received, s.lostUp, s.lostDown = past.received, past.lostUp, past.lostDown
+		s.written.Store(past.written)
+	}
 }

@@ -25,6 +25,7 @@ func (l *backlink) acceptPlain(data []byte) {
 	p := l.b.peerOf(l.hello.instance, l.hello.name)
 	p.mu.Lock()
 	p.links++
+	p.plain = true
 	p.mu.Unlock()
 	l.mu.Lock()
 	l.timer.Stop()

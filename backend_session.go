@@ -3,10 +3,13 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/server"
@@ -23,6 +26,7 @@ type backsession struct {
 	carried *server.Carried // set before anybody else knows of the session
 	kind    atomic.Int32    // WebSocket type of the client's packets
 	last    atomic.Int64    // when a plain gateway's packet came last, Unix nanoseconds
+	written atomic.Uint64   // packets handed to the kernel
 	waiting atomic.Int64    // bytes written here and not yet handed to the kernel
 
 	mu       sync.Mutex // guards the rest; the packets of the session are queued under it, in order
@@ -32,8 +36,8 @@ type backsession struct {
 	closed   bool       // nothing is written any more
 	holding  bool       // until the old link has ended
 	held     []*frame.Packet
+	groups   map[*Group]struct{}
 	received uint64 // packets from the gateway
-	written  uint64 // packets handed to the kernel
 	lostUp   uint64 // packets that the gateway had written and that never came, so far
 	lostDown uint64 // packets written here and that never came there, so far
 }
@@ -74,13 +78,15 @@ func (s *backsession) Write(kind int, packet []byte, done func(err error)) error
 		s.waiting.Add(-size)
 		return server.ErrSlowConsumer
 	}
-	data := append(appendInHeader(make([]byte, 0, size), s.key, uint32(kind)), packet...)
+	cost := uint32(kind)
+	if s.peer.plain { // there it is a stamp
+		cost = uint32(time.Now().UnixNano())
+	}
+	data := append(appendInHeader(make([]byte, 0, size), s.key, cost), packet...)
 	p := frame.NewPacket(linkPacketType, data, func(err error) {
 		s.waiting.Add(-size)
 		if err == nil {
-			s.mu.Lock()
-			s.written++
-			s.mu.Unlock()
+			s.written.Add(1)
 		}
 		done(err)
 	})
@@ -134,6 +140,7 @@ func (s *backsession) Close(f server.Farewell) {
 		return
 	}
 	s.peer.remove(s, true)
+	s.regroup()
 	defer finishAll(held, server.ErrConnClosed)
 	if f.Released {
 		s.tell(appendKey(beginControl(false, ctlRelease, keySize), s.key))
@@ -154,6 +161,16 @@ func (s *backsession) shut() (held []*frame.Packet, open bool) {
 	return held, true
 }
 
+// regroup brings the session's groups up to date about where it is.
+func (s *backsession) regroup() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.groups))
+	s.mu.Unlock()
+	for _, g := range all {
+		g.place(s)
+	}
+}
+
 func finishAll(packets []*frame.Packet, err error) {
 	for _, p := range packets {
 		p.Finish(err)
@@ -163,6 +180,7 @@ func finishAll(packets []*frame.Packet, err error) {
 // end ends the session from the gateway's side. It must have been removed.
 func (s *backsession) end(err error) {
 	if held, open := s.shut(); open {
+		s.regroup()
 		finishAll(held, server.ErrConnClosed)
 		s.carried.End(err)
 	}
@@ -172,6 +190,7 @@ func (s *backsession) end(err error) {
 func (s *backsession) move(l *backlink, attach uint32) {
 	answer := func(state []byte) {
 		held, _ := s.shut()
+		s.regroup()
 		l.trySend(appendClosed(beginControl(false, ctlClosed, 16+len(state)), s.key, attach, state)) // behind what was written
 		finishAll(held, server.ErrConnClosed)
 	}
@@ -219,6 +238,7 @@ func (s *backsession) attach(l *backlink, o *openBody) {
 	s.mu.Unlock()
 	s.kind.Store(int32(o.kind))
 	again := func() { s.resume(l, o, received) }
+	s.regroup()
 	if old == nil || old == l {
 		again()
 		return
@@ -231,6 +251,7 @@ func (s *backsession) attach(l *backlink, o *openBody) {
 func (s *backsession) resume(l *backlink, o *openBody, received uint64) {
 	refused, err := s.resumeHeld(l, o, received)
 	finishAll(refused, err)
+	s.regroup()
 }
 
 // resumeHeld returns those of the packets held that could not be queued, and why.
@@ -240,12 +261,7 @@ func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) ([]*
 	if s.link != l || s.number != o.attach || s.closed {
 		return nil, nil // it was attached anew meanwhile, or ended
 	}
-	b := s.peer.backend
-	l.trySend(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{
-		key: s.key, attach: o.attach, received: received, written: s.written,
-	}))
-	b.stats.lostUp.Add(news(&s.lostUp, o.written, received))
-	b.stats.lostDown.Add(news(&s.lostDown, s.written, o.received))
+	s.reportLocked(l, o, received, false)
 	s.holding = false
 	held := s.held
 	s.held = nil
@@ -255,6 +271,17 @@ func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) ([]*
 		}
 	}
 	return nil, nil
+}
+
+// reportLocked answers a resumed OPEN, and counts what was lost until then.
+func (s *backsession) reportLocked(l *backlink, o *openBody, received uint64, anew bool) {
+	written := s.written.Load()
+	l.trySend(appendAttached(beginControl(false, ctlAttached, 32), &attachedBody{
+		key: s.key, attach: o.attach, anew: anew, received: received, written: written,
+	}))
+	stats := &s.peer.backend.stats
+	stats.lostUp.Add(news(&s.lostUp, o.written, received))
+	stats.lostDown.Add(news(&s.lostDown, written, o.received))
 }
 
 // news returns how many more packets of those sent have not come than was known, and notes the sum. Counting from the

@@ -11,12 +11,13 @@ type BackendStats struct {
 	ControlUnknown uint64 // control packets of a type that this version doesn't know
 	ControlUnsent  uint64 // control packets that a lost or full link didn't take
 	Discarded      uint64 // packets of links that were closing
+	Casts          uint64 // CASTs queued, one for each link
 	LostUp         uint64 // packets that gateways had written and lost links did not bring
 	LostDown       uint64 // packets that had been written here and lost links did not bring
 }
 
 type backendCounts struct {
-	linksRefused, strayData, strayControl, controlUnknown, controlUnsent, discarded, lostUp, lostDown atomic.Uint64
+	linksRefused, strayData, strayControl, controlUnknown, controlUnsent, discarded, casts, lostUp, lostDown atomic.Uint64
 }
 
 // Stats returns the counters.
@@ -25,7 +26,7 @@ func (b *Backend) Stats() BackendStats {
 	stats := BackendStats{
 		LinksRefused: c.linksRefused.Load(), StrayData: c.strayData.Load(), StrayControl: c.strayControl.Load(),
 		ControlUnknown: c.controlUnknown.Load(), ControlUnsent: c.controlUnsent.Load(), Discarded: c.discarded.Load(),
-		LostUp: c.lostUp.Load(), LostDown: c.lostDown.Load(),
+		Casts: c.casts.Load(), LostUp: c.lostUp.Load(), LostDown: c.lostDown.Load(),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

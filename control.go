@@ -76,6 +76,16 @@ const (
 	backendLeaving  backendState = 2 // and those it has go elsewhere
 )
 
+func (s backendState) String() string {
+	switch s {
+	case backendWorking:
+		return "working"
+	case backendDraining:
+		return "draining"
+	}
+	return "leaving"
+}
+
 // castTarget says whom a CAST is for.
 type castTarget byte
 

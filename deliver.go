@@ -34,17 +34,11 @@ func (g *Gateway) deliver(l *link, data []byte) {
 		g.counts.drop(g.log, droppedUnknown, "no such client", e)
 		return
 	}
-	o, gone := s.beginDelivery(l)
-	switch {
-	case gone:
-		g.counts.drop(g.log, droppedUnknown, "client has left", e)
-		return
-	case o == nil:
-		g.counts.drop(g.log, droppedNotOpen, "client not open on this link", e)
+	o := g.admitDelivery(l, s)
+	if o == nil {
 		return
 	}
 	defer s.endDelivery()
-	g.counts.add(delivered)
 	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
 	view := s.conn.View()
 	if l.session {
@@ -56,6 +50,21 @@ func (g *Gateway) deliver(l *link, data []byte) {
 		o.answered(g.now())
 	}
 	g.handleDelivery(e, view, data[headerSize:])
+}
+
+// admitDelivery returns the opening on which a session may get a packet that came over l, which endDelivery has to follow, or
+// nil, counted.
+func (g *Gateway) admitDelivery(l *link, s *session) *opening {
+	o, gone := s.beginDelivery(l)
+	switch {
+	case gone:
+		g.counts.drop(g.log, droppedUnknown, "client has left", l.endpoint)
+	case o == nil:
+		g.counts.drop(g.log, droppedNotOpen, "client not open on this link", l.endpoint)
+	default:
+		g.counts.add(delivered)
+	}
+	return o
 }
 
 // handleDelivery runs the handlers; a panic costs the client the packet is for.

@@ -45,6 +45,32 @@ func (g *Gateway) handleControl(l *link, t controlType, body []byte) error {
 			return err
 		}
 		g.release(l, key)
+	case ctlClosed:
+		key, _, state, err := readClosed(body)
+		if err != nil {
+			return err
+		}
+		g.onClosed(l, key, state)
+	case ctlHandoff:
+		key, name, state, err := readHandoff(body)
+		if err != nil {
+			return err
+		}
+		g.handoff(l, key, name, state)
+	case ctlDrain:
+		state, err := readState(t, body)
+		if err != nil {
+			return err
+		}
+		l.endpoint.setBackendState(state)
+	case ctlJoin, ctlLeave:
+		return g.regroup(l, t, body)
+	case ctlCast:
+		c, err := readCast(body)
+		if err != nil {
+			return err
+		}
+		g.cast(l, &c)
 	default:
 		g.counts.add(controlUnknown)
 	}
@@ -69,7 +95,7 @@ func (g *Gateway) openingOn(l *link, key uint64) (*session, *opening) {
 // onAttached counts what a lost link took with it. Both sides know now.
 func (g *Gateway) onAttached(l *link, a *attachedBody) {
 	_, o := g.openingOn(l, a.key)
-	if o == nil || a.attach != o.attach.Load() || a.anew {
+	if o == nil || a.attach != o.attach.Load() {
 		return
 	}
 	e := l.endpoint

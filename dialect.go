@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 var (
@@ -21,6 +22,7 @@ func (e *Endpoint) meet(l *link) {
 	var stale []*link
 	if other {
 		stale = append(stale, e.links...)
+		e.debts = nil
 	}
 	e.mu.Unlock()
 	if !other {
@@ -35,8 +37,22 @@ func (e *Endpoint) meet(l *link) {
 	e.gw.Load().log.Info("another backend, sessions opened anew", "endpoint", e.name, "address", e.address, "backend", l.peerName)
 }
 
-// resumeSessions takes up the sessions that were open before all links were lost, and closes those that have gone elsewhere
-// meanwhile.
+// resumeDelay is how long the links of a pool have to come back, so that sessions are spread over all of them.
+const resumeDelay = 200 * time.Millisecond
+
+// resumeSoon takes up the sessions that were open before all links were lost, and do not send anything by themselves.
+func (e *Endpoint) resumeSoon() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.dialect != dialectSession:
+	case e.resumer == nil:
+		e.resumer = time.AfterFunc(resumeDelay, e.resumeSessions)
+	default:
+		e.resumer.Reset(resumeDelay)
+	}
+}
+
 func (e *Endpoint) resumeSessions() {
 	for _, o := range e.openingsWithoutLane() {
 		o.session.resume(o)
@@ -59,11 +75,7 @@ func (s *session) resume(o *opening) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := o.endpoint
-	switch l := o.lane.Load(); {
-	case s.ended || s.findLocked(e) != o || l != nil:
-		return
-	}
-	if e.pin(o) != nil {
+	if s.ended || s.findLocked(e) != o || o.lane.Load() != nil {
 		return
 	}
 	for _, b := range s.bindings {
@@ -72,6 +84,7 @@ func (s *session) resume(o *opening) {
 			return
 		}
 	}
+	_ = e.pin(o) // or with its next packet
 }
 
 // forgetDialect ends all links, l among them, because what the endpoint was taken for turned out to be wrong.
@@ -86,8 +99,14 @@ func (e *Endpoint) forgetDialect(l *link) {
 
 // setBackendState notes whether the backend takes new sessions.
 func (e *Endpoint) setBackendState(state backendState) {
-	if backendState(e.backend.Swap(int32(state))) != state {
-		e.gw.Load().rebuild()
+	if backendState(e.backend.Swap(int32(state))) == state {
+		return
+	}
+	g := e.gw.Load()
+	g.log.Info("backend's state", "endpoint", e.name, "address", e.address, "state", state.String())
+	g.rebuild()
+	if state == backendLeaving {
+		g.evacuate()
 	}
 }
 

@@ -43,7 +43,9 @@ type Endpoint struct {
 	dialect  dialect
 	probing  bool          // a slot finds out about dialect
 	probed   chan struct{} // closed, and replaced, when it has
-	peer     instanceID    // the backend's, where there is one
+	debts    []debt
+	resumer  *time.Timer // of sessions without a lane
+	peer     instanceID  // the backend's, where there is one
 	cancel   context.CancelFunc
 	slots    sync.WaitGroup
 }
@@ -127,6 +129,11 @@ func (e *Endpoint) stop() {
 	e.cancel()
 	e.mu.Unlock()
 	e.slots.Wait()
+	e.mu.Lock()
+	if e.resumer != nil {
+		e.resumer.Stop()
+	}
+	e.mu.Unlock()
 	for _, s := range e.sessions() {
 		s.leave(e)
 	}
@@ -147,6 +154,7 @@ func (e *Endpoint) detach(o *opening) {
 	delete(e.openings, o)
 	if l := o.lane.Load(); l != nil {
 		l.sessions--
+		l.groups.forget(o)
 	}
 }
 

@@ -19,6 +19,7 @@ type forward struct {
 	callback func(error)
 
 	control controlType // 0: a client's packet
+	cause   closeCause  // of a CLOSE
 	kind    byte        // WebSocket type that the backend knows once a control packet is written
 
 	link    *link // whose queue it is or was in

@@ -83,6 +83,7 @@ func (g *Gateway) register(srv *server.Server) {
 	srv.RegStartFinishEvent(func(*server.Server) { g.startScanning() }, math.MinInt)
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.openSession(conn) }, math.MinInt)
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.OnConnectionOpenedEvent(conn) })
+	srv.RegConnectionCongestedEvent(func(_ *server.Server, conn *server.Conn, _ bool) { g.congested(conn) })
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 		g.counts.add(received)
 		g.OnConnectionReceivePacketEvent(conn, packet)
@@ -299,8 +300,9 @@ func (g *Gateway) GetConnEndpoint(name string, conn *server.Conn) (*Endpoint, er
 	return g.GetEndpoint(name)
 }
 
-// SwitchEndpoint moves every connection that is bound to source over to dest: later packets go to dest, and dest may
-// send to them at once. For a second, replies of source are still delivered, and packets forwarded to source go to dest.
+// SwitchEndpoint moves every connection that is bound to source over to dest: later packets go to dest, and dest may send to
+// them. For a second, packets forwarded to source go to dest. Between backends (NewBackend) each session's state goes with it,
+// and nothing is lost, doubled or reordered; a plain source's replies are delivered for one more second, beside dest's.
 // Both must have the same name. A dest that is source, dead or unknown to the gateway changes nothing, and so does another
 // gateway's source; a dead source is fine.
 func (g *Gateway) SwitchEndpoint(source, dest *Endpoint) {
@@ -312,7 +314,8 @@ func (g *Gateway) SwitchEndpoint(source, dest *Endpoint) {
 	}
 	moved := 0
 	for _, s := range source.sessions() {
-		if s.move(source, dest) {
+		g.askAttributes(s, s.conn, dest)
+		if s.move(source, dest, nil) {
 			moved++
 		}
 	}

@@ -116,15 +116,19 @@ func (e *Endpoint) leastLocked() *link {
 // ended, and it has handed over what it did not write.
 func (e *Endpoint) linkLost(l *link) {
 	g := e.gw.Load()
-	failed := e.moveLanes(g, l)
+	failed, orphans := e.moveLanes(g, l)
 	g.rebuild()
+	for _, s := range orphans {
+		s.leave(e)
+	}
 	for _, f := range failed {
 		f.settle(f.failure)
 	}
 }
 
-// moveLanes returns the packets that no link could take, each with its failure.
-func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
+// moveLanes returns the packets that no link could take, each with its failure, and the sessions that wait for a word from this
+// endpoint that will not come.
+func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, orphans []*session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.up = false
@@ -134,9 +138,11 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 		e.dialect = dialectUnknown
 	}
 	unsent := append(l.unsent, l.late...)
-	opens := map[*opening]bool{} // whose first OPEN is among what was not written
+	l.unsent, l.late = nil, nil
+	opens, closes := map[*opening]bool{}, map[*opening]bool{} // that are among what was not written
 	for _, f := range unsent {
 		opens[f.opening] = opens[f.opening] || f.control == ctlOpen
+		closes[f.opening] = closes[f.opening] || f.control == ctlClose
 	}
 	next := map[*opening]*link{}
 	for o := range e.openings {
@@ -147,8 +153,11 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 		if to != nil && o.attach.Load() != 0 && !opens[o] && to.enqueue(o.resumedOpenLocked()) != nil {
 			to = nil // the session is resumed with its next packet
 		}
-		if next[o] = to; to != nil {
+		switch next[o] = to; {
+		case to != nil:
 			to.sessions++
+		case o.moving.Load():
+			orphans = append(orphans, o.session)
 		}
 	}
 	for _, f := range unsent {
@@ -160,18 +169,23 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward) {
 			failed = append(failed, f)
 		}
 	}
-	l.unsent, l.late = nil, nil
 	// Only now may the sessions' next packets find the new lane: behind what was moved.
 	for o, to := range next {
+		if to != nil && o.moving.Load() && !closes[o] { // the answer to its CLOSE is lost, or the CLOSE itself
+			_ = g.requeueLocked(o.closing(causeMoved), to)
+		}
 		o.lane.Store(to)
 	}
-	return failed
+	return failed, orphans
 }
 
 // requeueLocked queues a lost link's packet on another one, or says why that can't be.
 func (g *Gateway) requeueLocked(f *forward, to *link) error {
 	if to == nil {
 		return ErrNoLink
+	}
+	if f.control == ctlClose { // of the OPEN that has just gone before it
+		f.data = closePacket(f.opening.session.key, f.opening.attach.Load(), f.cause)
 	}
 	err := to.enqueue(f)
 	switch {

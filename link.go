@@ -45,6 +45,8 @@ type link struct {
 	nonce      uint64    // that ping's
 	over       bool
 
+	groups groups // of the sessions on it
+
 	// Guarded by Endpoint.mu.
 	probe     bool // its slot finds out what the endpoint speaks
 	up        bool
@@ -148,7 +150,11 @@ func (e *Endpoint) linkUp(l *link) {
 	g.rebuild()
 	g.log.Debug("link up", "endpoint", e.name, "address", e.address, "session protocol", l.session)
 	g.OnEndpointConnectOpenedEvent(e)
-	e.resumeSessions()
+	if l.session {
+		e.payDebts(l)
+		e.resumeSoon()
+	}
+	g.evacuate()
 }
 
 // pause waits before the next try, and reports false if ctx is done. With wakeable another link that comes up ends it: the

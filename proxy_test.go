@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,8 @@ import (
 type proxy struct {
 	target  string
 	address string
+
+	down atomic.Int64 // bytes carried from the endpoint
 
 	mu    sync.Mutex // guards the rest
 	pipes []*pipe
@@ -62,10 +65,15 @@ func (p *proxy) join(near net.Conn) {
 	go c.carryUp()
 	go func() {
 		defer close(c.down)
-		io.Copy(c.near, c.far)
+		io.Copy(io.MultiWriter(c.near, counter{&p.down}), c.far)
 		c.near.(*net.TCPConn).CloseWrite()
 	}()
 }
+
+// counter counts what is written to it.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) { c.n.Add(int64(len(p))); return len(p), nil }
 
 // carryUp carries what the gateway sends. When it is cut, the endpoint gets half of what came last.
 func (c *pipe) carryUp() {

@@ -32,6 +32,9 @@ type session struct {
 	idle     chan struct{} // closed when running is 0 again, for those who wait for it; nil: nobody does
 	bindings []binding
 	openings []*opening
+	moving   *move // nil: it is on no way
+	last     lastMove
+	flow     flow
 }
 
 // binding says which endpoint a session is on, under one name.
@@ -56,11 +59,14 @@ type opening struct {
 	written, received atomic.Uint64 // packets handed to the kernel, and delivered
 	cause             atomic.Uint32 // of its CLOSE, where it isn't the client's leaving
 
-	movedTo           *Endpoint // guarded by session.mu, as are the next two
-	kind              int       // WebSocket type of what was queued last
-	handed            []byte    // state for OPEN
-	sentThen, gotThen uint64    // written and received at the last resumed OPEN; guarded by Endpoint.mu, as are the next
-	lostUp, lostDown  uint64    // packets that lost links did not bring, so far
+	groups map[string]struct{} // guarded by groups.mu of its lane
+
+	moving atomic.Bool // CLOSE(moved) was sent
+
+	kind              int    // WebSocket type of what was queued last; guarded by session.mu, as is the next
+	handed            []byte // state for OPEN
+	sentThen, gotThen uint64 // written and received at the last resumed OPEN; guarded by Endpoint.mu, as are the next
+	lostUp, lostDown  uint64 // packets that lost links did not bring, so far
 }
 
 // sessionOf returns the gateway's session for conn, nil if there is none.
@@ -88,9 +94,18 @@ func (g *Gateway) closeSession(conn *server.Conn) {
 	if s == nil {
 		return
 	}
+	for _, f := range g.endSession(s) {
+		f.fail(f.data[headerSize:], ErrConnectionNotFount)
+	}
+}
+
+// endSession returns what was held for a move.
+func (g *Gateway) endSession(s *session) []*forward {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	held := s.abandonLocked()
+	s.flow.stop()
 	for _, b := range s.bindings {
 		b.endpoint.bound.Add(-1)
 	}
@@ -104,6 +119,7 @@ func (g *Gateway) closeSession(conn *server.Conn) {
 	s.bindings, s.openings = nil, nil
 	g.keys.remove(s)
 	g.counts.add(connsClosed)
+	return held
 }
 
 // boundTo returns the endpoint that the session is on under name, nil if none.
@@ -194,7 +210,6 @@ func (s *session) openLocked(e *Endpoint) *opening {
 	if o := s.findLocked(e); o != nil {
 		if o.left.Load() != 0 {
 			o.left.Store(0)
-			o.movedTo = nil
 		}
 		return o
 	}
@@ -207,12 +222,8 @@ func (s *session) openLocked(e *Endpoint) *opening {
 // redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was and
 // that one lives.
 func (s *session) redirectLocked(e *Endpoint) *Endpoint {
-	for range s.openings { // no more steps than there are endpoints
-		o := s.findLocked(e)
-		if o == nil || o.movedTo == nil || !o.movedTo.usable() || s.gw.now()-o.left.Load() > int64(moveGrace) {
-			break
-		}
-		e = o.movedTo
+	if e == s.last.from && s.last.to != nil && s.last.to.usable() && s.gw.now()-s.last.at <= int64(moveGrace) {
+		return s.last.to
 	}
 	return e
 }
@@ -225,6 +236,9 @@ func (s *session) forward(e *Endpoint, f *forward) error {
 		return ErrConnectionNotFount
 	}
 	e = s.redirectLocked(e)
+	if held, err := s.holdLocked(e, f); held || err != nil {
+		return err
+	}
 	f.endpoint = e
 	if !e.usable() {
 		return ErrNoLink
@@ -235,21 +249,17 @@ func (s *session) forward(e *Endpoint, f *forward) error {
 	return e.send(f, s.gw.now())
 }
 
-// move takes the session from source to dest, if it is bound to source. dest may send to it at once.
-func (s *session) move(source, dest *Endpoint) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.bindings, func(b binding) bool { return b.endpoint == source })
-	if i < 0 || s.ended {
-		return false
-	}
-	s.bindLocked(dest)
-	dest.chooseLane(s.openLocked(dest))
-	if o := s.findLocked(source); o != nil {
-		o.movedTo = dest
-		o.left.Store(s.gw.now())
-	}
-	return true
+// unbindLocked ends the session's binding to e.
+func (s *session) unbindLocked(e *Endpoint) {
+	before := len(s.bindings)
+	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
+	e.bound.Add(int64(len(s.bindings) - before))
+}
+
+// forgetLocked ends the session on one endpoint, without a word to it.
+func (s *session) forgetLocked(o *opening) {
+	o.endpoint.detach(o)
+	s.openings = slices.DeleteFunc(s.openings, func(other *opening) bool { return other == o })
 }
 
 // dropOpeningLocked ends the session on one endpoint, and its binding there.
@@ -257,17 +267,26 @@ func (s *session) dropOpeningLocked(o *opening, cause closeCause) {
 	e := o.endpoint
 	e.closeOpening(o, cause)
 	s.openings = slices.DeleteFunc(s.openings, func(other *opening) bool { return other == o })
-	before := len(s.bindings)
-	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
-	e.bound.Add(int64(len(s.bindings) - before))
+	s.unbindLocked(e)
 }
 
 // leave forgets an endpoint, without a word to it: the gateway gives it up, or it doesn't know the session any more.
 func (s *session) leave(e *Endpoint) {
+	if mv := s.leaveEndpoint(e); mv != nil {
+		s.arrive(mv, nil)
+	}
+}
+
+// leaveEndpoint returns the move that has nothing to wait for now.
+func (s *session) leaveEndpoint(e *Endpoint) *move {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.findLocked(e); o != nil {
-		o.attach.Store(0)
-		s.dropOpeningLocked(o, causeLeft)
+	if mv := s.moving; mv != nil && mv.from.endpoint == e {
+		return mv
 	}
+	if o := s.findLocked(e); o != nil {
+		s.forgetLocked(o)
+		s.unbindLocked(e)
+	}
+	return nil
 }

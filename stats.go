@@ -26,6 +26,9 @@ type Stats struct {
 	// Of endpoints that speak the session protocol.
 	LostUp         uint64 // packets written to links that were lost, and not brought by them
 	LostDown       uint64 // packets that backends had written to those, and that never came
+	Casts          uint64 // packets for many clients at once, each counted above once for every client
+	MovesTimedOut  uint64 // moves that the old backend didn't answer in time
+	HandoffsFailed uint64 // to a name that has no usable endpoint
 	Kicked         uint64 // connections closed by their endpoint
 	ControlStray   uint64 // control packets about clients that are not open on that link
 	ControlUnknown uint64 // control packets of a type that this version doesn't know
@@ -55,6 +58,9 @@ const (
 	droppedNotOpen
 	lostUp
 	lostDown
+	casts
+	movesTimedOut
+	handoffsFailed
 	kicked
 	controlStray
 	controlUnknown
@@ -93,7 +99,7 @@ func (g *Gateway) Stats() Stats {
 		ForwardsFailed: get(forwardsFailed), PacketsFromEndpoints: get(fromEndpoints), PacketsDelivered: get(delivered),
 		DroppedMalformed: get(droppedMalformed), DroppedControl: get(droppedControl),
 		DroppedUnknown: get(droppedUnknown), DroppedNotOpen: get(droppedNotOpen),
-		LostUp: get(lostUp), LostDown: get(lostDown), Kicked: get(kicked), ControlStray: get(controlStray),
+		LostUp: get(lostUp), LostDown: get(lostDown), Casts: get(casts), MovesTimedOut: get(movesTimedOut), HandoffsFailed: get(handoffsFailed), Kicked: get(kicked), ControlStray: get(controlStray),
 		ControlUnknown: get(controlUnknown), ControlUnsent: get(controlUnsent),
 		Unanswered: get(unanswered), ScansFailed: get(scansFailed), HandlerPanics: get(handlerPanics),
 	}
