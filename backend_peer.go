@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"fmt"
 	"sync"
 	"time"
@@ -58,7 +57,7 @@ func (p *peer) open(l *backlink, o *openBody) error {
 	if err := readAttributes(o.attributes, func(name, value string) { attributes[name] = value }); err != nil {
 		return err
 	}
-	s := &backsession{peer: p, key: o.key, number: o.attach, link: l, handed: bytes.Clone(o.state)}
+	s := &backsession{peer: p, key: o.key, number: o.attach, link: l, handed: append([]byte(nil), o.state...)}
 	s.kind.Store(int32(o.kind))
 	if o.resumed {
 		p.recall(s)

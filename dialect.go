@@ -37,19 +37,27 @@ func (e *Endpoint) meet(l *link) {
 	e.gw.Load().log.Info("another backend, sessions opened anew", "endpoint", e.name, "address", e.address, "backend", l.peerName)
 }
 
-// resumeDelay is how long the links of a pool have to come back, so that sessions are spread over all of them.
-const resumeDelay = 200 * time.Millisecond
+// A pool's links have so long to come back, so that sessions are spread over all of them: half the reconnect interval, whose
+// jitter sets them apart, within these bounds.
+const (
+	shortResumeDelay = 200 * time.Millisecond
+	longResumeDelay  = 2 * time.Second
+)
 
 // resumeSoon takes up the sessions that were open before all links were lost, and do not send anything by themselves.
 func (e *Endpoint) resumeSoon() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	delay := min(max(e.reconnect/2, shortResumeDelay), longResumeDelay)
+	if len(e.links) == e.poolSize {
+		delay = 0
+	}
 	switch {
 	case e.dialect != dialectSession:
 	case e.resumer == nil:
-		e.resumer = time.AfterFunc(resumeDelay, e.resumeSessions)
+		e.resumer = time.AfterFunc(delay, e.resumeSessions)
 	default:
-		e.resumer.Reset(resumeDelay)
+		e.resumer.Reset(delay)
 	}
 }
 
@@ -105,9 +113,7 @@ func (e *Endpoint) setBackendState(state backendState) {
 	g := e.gw.Load()
 	g.log.Info("backend's state", "endpoint", e.name, "address", e.address, "state", state.String())
 	g.rebuild()
-	if state == backendLeaving {
-		g.evacuate()
-	}
+	g.evacuate() // this one, or others to this one
 }
 
 // Draining reports whether the endpoint's backend takes no new sessions: it said so.
