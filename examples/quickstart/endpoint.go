@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -14,11 +13,8 @@ import (
 	"github.com/minotaur-gateway/gateway/server"
 )
 
-// nobody is the address of packets between a gateway and an endpoint that are no player's.
-const nobody = "0.0.0.0:0"
-
-// backend is a game server behind the gateways, written with the two codecs. It answers every packet with its name, a
-// space, and the packet. It can be killed and started again.
+// backend is a game server behind the gateways, made by gateway.NewBackend: each player is a *server.Conn, as if it were
+// connected directly. It answers every packet with its name, a space, and the packet. It can be killed and started again.
 type backend struct {
 	name    string // static, as is the next
 	network server.Network
@@ -42,8 +38,10 @@ func startBackend(name string, network server.Network) (*backend, error) {
 
 // start makes a new server, because one that was shut down stays so.
 func (b *backend) start(addr string) (err error) {
-	// WithLinks: the connections are links of gateways, which carry many players each and a header before each packet.
-	b.srv = server.New(b.network, server.WithLinks(), server.WithWebsocketConnInitializer(b.keep))
+	b.srv = server.New(b.network, server.WithWebsocketConnInitializer(b.keep))
+	if err := gateway.NewBackend(b.srv, gateway.LinksOnly(), gateway.WithBackendName(b.name)).Err(); err != nil {
+		return err
+	}
 	b.srv.RegConnectionReceivePacketEvent(b.answer)
 	b.service, err = start(b.srv, b.srv.Run, addr)
 	return err
@@ -57,24 +55,10 @@ func (b *backend) client() *client.Client {
 	return client.NewTCP(b.address)
 }
 
-// answer handles a packet from a gateway: who sent it is in its header, and goes before the reply.
-func (b *backend) answer(_ *server.Server, link *server.Conn, data []byte) {
-	player, packet, err := gateway.UnmarshalGatewayOutPacket(data)
-	if err != nil {
-		slog.Warn("not a packet of a gateway", "endpoint", b.name, "link", link.GetID(), "err", err)
-		link.Close(err)
-		return
-	}
-	if player == nobody {
-		return
-	}
-	reply, err := gateway.MarshalGatewayInPacket(player, time.Now().Unix(), append([]byte(b.name+" "), packet...))
-	if err != nil {
-		slog.Warn("no reply possible", "endpoint", b.name, "player", player, "err", err)
-		return
-	}
-	// A reply that can't be written any more, because the link is lost, is missed by the player: see report.
-	link.Write(reply)
+// answer handles a player's packet. A reply that can't be written any more, because the link is lost, is missed by the player:
+// see report.
+func (b *backend) answer(_ *server.Server, player *server.Conn, packet []byte) {
+	player.Write(append([]byte(b.name+" "), packet...))
 }
 
 // keep remembers a link's socket.
