@@ -41,3 +41,6 @@ func Tombstones(b *Backend) int {
 	}
 	return n
 }
+
+// SpeaksSession reports whether the endpoint's links speak the session protocol.
+func SpeaksSession(e *Endpoint) bool { return e.speaksSession() }

@@ -36,17 +36,17 @@ func (l *ledger) heard(who, n int) {
 
 // newCounter runs a backend that answers each packet with a number of its own that counts up for each player, wherever it is:
 // the count moves with the session.
-func newCounter(t *testing.T, network server.Network, l *ledger) *host {
+func newCounter(t *testing.T, network server.Network, l *ledger, options ...gateway.BackendOption) *host {
 	h := newHost(t, network, func(conn *server.Conn, packet []byte) []byte {
 		who, n := readNumber(t, packet)
 		l.heard(who, n)
 		count, _ := conn.GetData("count").(int)
 		conn.SetData("count", count+1)
 		return numbered(who, count)
-	}, gateway.WithMoveState(func(conn *server.Conn) []byte {
+	}, append(options, gateway.WithMoveState(func(conn *server.Conn) []byte {
 		count, _ := conn.GetData("count").(int)
 		return binary.BigEndian.AppendUint64(nil, uint64(count))
-	}))
+	}))...)
 	h.srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
 		if state := h.MoveState(conn); state != nil {
 			conn.SetData("count", int(binary.BigEndian.Uint64(state)))

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -365,5 +366,113 @@ func TestTrustedGateways(t *testing.T) {
 				stop()
 			})
 		})
+	}
+}
+
+// Secrets rotate under traffic: gateway first, then the backends, one at a time, each drained before. Not a packet is lost.
+func TestSecretsRotateUnderTraffic(t *testing.T) {
+	const bots, packets, window = 30, 400, 8
+	heard := &ledger{next: map[int]int{}}
+	old, young := newCounter(t, "tcp", heard, gateway.WithSecret(secretA)), newCounter(t, "tcp", heard, gateway.WithSecret(secretB))
+	both := gateway.WithLinkSecret(secretB, secretA)
+	eOld, eYoung := old.endpoint(both), young.endpoint(both)
+	endpoints := []*gateway.Endpoint{eOld}
+	var mu sync.Mutex
+	g := newGateway(t, "tcp", "game", gateway.NewFuncScanner(10*time.Millisecond, func() ([]*gateway.Endpoint, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return endpoints, nil
+	}))
+	ready(t, 1, eOld)
+	var playing sync.WaitGroup
+	var got atomic.Int64
+	for who := range bots {
+		bot := newBot(t, "tcp", g.address)
+		bot.RegConnectionReceivePacketEvent(func(*client.Client, int, []byte) { got.Add(1) })
+		playing.Go(func() { converse(t, bot, who, packets, window) })
+	}
+	require.Eventually(t, func() bool { return got.Load() > bots*packets/4 }, patience, time.Millisecond)
+	mu.Lock()
+	endpoints = []*gateway.Endpoint{eOld, eYoung}
+	mu.Unlock()
+	ready(t, 1, eYoung)
+	require.NoError(t, old.Drain(t.Context()))
+	playing.Wait()
+	assert.Empty(t, heard.bad)
+	assert.Zero(t, g.Stats().ForwardsFailed)
+	assert.Equal(t, bots, eYoung.Sessions())
+	for who := range bots {
+		assert.Equal(t, packets, heard.next[who])
+	}
+}
+
+// A backend that says WELCOME after it was taken for a plain endpoint gets another chance: its links are closed, and it is asked
+// anew.
+func TestSlowWelcome(t *testing.T) {
+	inWorld(t, time.Hour, func(w *world) found {
+		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
+	}, func(w *world) {
+		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		var hellos, plain atomic.Int32
+		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
+			switch {
+			case !isControl(packet, true):
+				plain.Add(1)
+			case packet[10] == hello:
+				if hellos.Add(1) == 1 {
+					time.Sleep(1500 * time.Millisecond)
+				}
+				conn.Write(forgedWelcome(1, nil, nil, packet[11:]))
+				conn.Write(forgedReady())
+			case packet[10] == 16:
+				conn.Write(append([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 17}, packet[11:]...))
+			}
+		})
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Run("a") }()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		for e := range w.Endpoints() {
+			assert.Equal(t, 2, e.Links())
+			assert.True(t, gateway.SpeaksSession(e))
+		}
+		assert.EqualValues(t, 3, hellos.Load(), "the slow one, then one for each link")
+		assert.Zero(t, plain.Load())
+		srv.Shutdown()
+		assert.NoError(t, <-ended)
+	})
+}
+
+// A malformed control packet costs the link it came over, at either end, and its sessions go on over another.
+func TestMalformedControlCostsTheLink(t *testing.T) {
+	h := newHost(t, "tcp", nil)
+	p := newProxy(t, h.address)
+	e := gateway.NewEndpoint("game", client.NewTCP(p.address), gateway.WithEndpointConnectionPoolSize(2))
+	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
+	ready(t, 2, e)
+	var bots []*bot
+	for range 4 {
+		b := newBot(t, "tcp", g.address)
+		b.ask(t, []byte("hello"))
+		bots = append(bots, b)
+	}
+	for i, inject := range []func(p *pipe){
+		func(p *pipe) { p.near.Write([]byte{0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 1}) },           // KICK, to the gateway
+		func(p *pipe) { p.far.Write([]byte{0, 0, 0, 12, 0xDE, 0xAD, 0xBE, 0xEF, 0, 0, 0, 0, 0, 0, 5, 1}) }, // OPEN, to the backend
+	} {
+		ready(t, 2, e)
+		require.Eventually(t, func() bool { return p.connections() == 2+i }, patience, time.Millisecond)
+		p.mu.Lock()
+		inject(p.pipes[1+i])
+		p.mu.Unlock()
+		require.Eventually(t, func() bool { return g.Stats().LinksClosed == uint64(i+1) }, patience, time.Millisecond)
+		for _, b := range bots {
+			assert.Equal(t, "on", string(b.ask(t, []byte("on"))))
+		}
+	}
+	assert.EqualValues(t, 1, h.Stats().LinksRefused)
+	assert.EqualValues(t, 1, g.Stats().DroppedMalformed)
+	for _, events := range h.heard() {
+		assert.Equal(t, []string{"opened", "hello", "on", "on"}, events)
 	}
 }
