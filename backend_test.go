@@ -247,3 +247,28 @@ func TestBackendShutdown(t *testing.T) {
 	require.Eventually(t, func() bool { return spare.srv.GetOnlineCount() == 0 }, patience, time.Millisecond)
 	assert.Equal(t, [][]string{{"opened", "2", "closed <nil>"}}, spare.heard())
 }
+
+// A backend that the gateway gives up hears of the end of each session, also of those that were forwarded to statelessly.
+func TestDroppedBackendIsTold(t *testing.T) {
+	a, b := newHost(t, "tcp", nil), newHost(t, "tcp", nil)
+	ea, eb := a.endpoint(), b.endpoint()
+	var listed sync.Map
+	listed.Store(ea, true)
+	listed.Store(eb, true)
+	g := newGateway(t, "tcp", "game", gateway.NewFuncScanner(10*time.Millisecond, func() (found []*gateway.Endpoint, err error) {
+		listed.Range(func(e, _ any) bool { found = append(found, e.(*gateway.Endpoint)); return true })
+		return found, nil
+	}))
+	ready(t, 1, ea, eb)
+	bot := newBot(t, "tcp", g.address)
+	bot.ask(t, []byte("x"))
+	conn := onlyConn(t, g)
+	ea.Forward(conn, []byte("to a"))
+	bot.next(t)
+	eb.Forward(conn, []byte("to b")) // and is bound there now
+	bot.next(t)
+	assert.Equal(t, 1, a.srv.GetOnlineCount())
+	listed.Delete(ea)
+	require.Eventually(t, func() bool { return a.srv.GetOnlineCount() == 0 }, patience, time.Millisecond, "and not after the grace time")
+	assert.Equal(t, 1, b.srv.GetOnlineCount())
+}

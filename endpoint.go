@@ -125,6 +125,9 @@ func (e *Endpoint) start() {
 
 // stop flushes and closes the links, joins their goroutines, and takes every session off the endpoint.
 func (e *Endpoint) stop() {
+	for _, s := range e.sessions() {
+		s.part(e)
+	}
 	e.mu.Lock()
 	e.cancel()
 	e.mu.Unlock()

@@ -202,8 +202,8 @@ func (l *link) fallBack() {
 
 // comeUp lets the link take sessions, now that it is known what it speaks.
 func (l *link) comeUp(session bool) {
-	l.session = session
-	if session {
+	if session { // else it is false already, and may be being read
+		l.session = true
 		l.endpoint.meet(l)
 	}
 	l.endpoint.linkUp(l)

@@ -270,6 +270,15 @@ func (s *session) dropOpeningLocked(o *opening, cause closeCause) {
 	s.unbindLocked(e)
 }
 
+// part ends the session on an endpoint that the gateway gives up, as long as that can be told.
+func (s *session) part(e *Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.findLocked(e); o != nil && !o.moving.Load() {
+		s.dropOpeningLocked(o, causeLeft)
+	}
+}
+
 // leave forgets an endpoint, without a word to it: the gateway gives it up, or it doesn't know the session any more.
 func (s *session) leave(e *Endpoint) {
 	if mv := s.leaveEndpoint(e); mv != nil {
