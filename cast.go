@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"sync"
@@ -83,13 +84,12 @@ func (g *Gateway) regroup(l *link, t controlType, body []byte) error {
 // cast hands one payload to the queues of many clients.
 func (g *Gateway) cast(l *link, c *castBody) {
 	g.counts.add(casts)
-	var payload server.Shared
-	payload.Data = append([]byte(nil), c.payload...) // the packet's own bytes may be large, and clients slow
+	payload := server.NewShared(bytes.Clone(c.payload)) // without the keys, which a slow client needn't hold
 	switch c.to {
 	case castKeys:
 		for keys := c.keys; len(keys) >= keySize; keys = keys[keySize:] {
 			if s, ok := g.keys.sessions.Get(getKey(keys)); ok {
-				g.castTo(l, s, int(c.kind), &payload)
+				g.castTo(l, s, int(c.kind), payload)
 			} else {
 				g.counts.add(fromEndpoints)
 				g.counts.drop(g.log, droppedUnknown, "no such client", l.endpoint)
@@ -97,11 +97,11 @@ func (g *Gateway) cast(l *link, c *castBody) {
 		}
 	case castGroup:
 		for _, o := range l.groups.of(c.group) {
-			g.castTo(l, o.session, int(c.kind), &payload)
+			g.castTo(l, o.session, int(c.kind), payload)
 		}
 	case castAll:
 		for _, o := range l.endpoint.openingsOn(l) {
-			g.castTo(l, o.session, int(c.kind), &payload)
+			g.castTo(l, o.session, int(c.kind), payload)
 		}
 	}
 }

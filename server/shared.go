@@ -2,9 +2,12 @@ package server
 
 import "github.com/minotaur-gateway/gateway/internal/frame"
 
-// Shared is a payload that many connections write: its bytes are held once, however many queues they are in. They must not
-// be changed.
-type Shared struct{ Data []byte }
+// Shared is a payload that many connections write: its bytes are held once, and framed once for each transport and type,
+// however many queues they are in.
+type Shared = frame.Shared
+
+// NewShared returns a Shared that owns data.
+func NewShared(data []byte) *Shared { return frame.NewShared(data) }
 
 // WriteShared queues payload, of the WebSocket type kind (0: the one the client last used), and returns at once. It is Write
 // without a copy and without a callback, for casts.
@@ -13,9 +16,8 @@ func (c *Conn) WriteShared(kind int, payload *Shared) {
 		kind = int(c.c.kind.Load())
 	}
 	if c.c.carrier != nil || len(c.c.srv.events.writeBefore.All()) > 0 {
-		view := newConn(c.c, kind)
-		view.Write(payload.Data)
+		newConn(c.c, kind).Write(payload.Bytes())
 		return
 	}
-	c.c.write(frame.NewPacket(kind, payload.Data, nil))
+	c.c.write(frame.NewSharedPacket(kind, payload))
 }

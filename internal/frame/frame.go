@@ -54,6 +54,8 @@ type Packet struct {
 	data []byte
 	done func(err error)
 	err  error // why it can't be expressed on its transport
+
+	shared *Shared // that data is of; nil: it is the packet's own
 }
 
 // NewPacket returns a packet that owns data: the caller must not touch data again. done may be nil; whoever accepts

@@ -135,7 +135,7 @@ func WriteStream(conn net.Conn, framer Framer, packets []*Packet, timeout time.D
 		buf = buf[:0]
 		next := done
 		for next < len(packets) && (len(buf) == 0 || len(buf)+len(packets[next].data) <= gatherLimit) {
-			longer, err := framer.Append(buf, packets[next].data)
+			longer, err := appendPacket(buf, framer, packets[next])
 			if err != nil {
 				packets[next].Refuse(err)
 			}

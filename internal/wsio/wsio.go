@@ -299,7 +299,7 @@ func (c *Conn) writeMessage(p *frame.Packet) (end int, err error) {
 		kind = frame.KindBinary
 		fallthrough
 	case frame.KindText, frame.KindBinary:
-		err = c.ws.WriteMessage(kind, p.Bytes())
+		err = c.writeData(kind, p)
 	case frame.KindClose, frame.KindPing, frame.KindPong:
 		if err := frame.CheckSize(len(p.Bytes()), maxControlSize); err != nil {
 			p.Refuse(err)
@@ -311,6 +311,24 @@ func (c *Conn) writeMessage(p *frame.Packet) (end int, err error) {
 	}
 	return c.net.held(), err
 }
+
+// writeData writes a message, which is made once where many connections share it.
+func (c *Conn) writeData(kind int, p *frame.Packet) error {
+	shared := p.Shared()
+	if shared == nil {
+		return c.ws.WriteMessage(kind, p.Bytes())
+	}
+	message, err := shared.Encoded(wsKey(kind), func(payload []byte) (any, error) {
+		return websocket.NewPreparedMessage(kind, payload)
+	})
+	if err != nil {
+		return err
+	}
+	return c.ws.WritePreparedMessage(message.(*websocket.PreparedMessage))
+}
+
+// wsKey is what a shared payload's messages are kept under: their type.
+type wsKey int
 
 func (c *Conn) writeClose(payload []byte) error {
 	err := c.control(websocket.CloseMessage, payload)
