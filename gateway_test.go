@@ -228,7 +228,7 @@ func TestEndpointReachesOnlyItsOwn(t *testing.T) {
 	accomplice.ask(t, []byte("x"))
 	addr := nice.clients()
 	require.Len(t, addr, 2)
-	for _, link := range nosy.srv.GetOnlineAll() {
+	for _, link := range nosy.online(t, 1) {
 		for _, target := range append(addr, "0.0.0.0:0", "9.9.9.9:9") {
 			nosy.write(t, link, target, []byte("gotcha"))
 		}

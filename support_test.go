@@ -99,6 +99,12 @@ func (b *backend) push(t testing.TB, addr string, packet []byte) {
 	b.write(t, link, addr, packet)
 }
 
+// online returns the endpoint's ends of its links: the gateway may know of a link a little before.
+func (b *backend) online(t testing.TB, links int) map[string]*server.Conn {
+	require.Eventually(t, func() bool { return b.srv.GetOnlineCount() == links }, patience, time.Millisecond)
+	return b.srv.GetOnlineAll()
+}
+
 func (b *backend) clients() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
