@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"bytes"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -247,17 +246,4 @@ func (w *world) ClientFrom(remote string) (cli *client.Client, got chan []byte) 
 	assert.NoError(w.t, cli.Run())
 	synctest.Wait()
 	return cli, got
-}
-
-func ExampleBackend() {
-	srv := server.New(server.NetworkTcp)
-	backend := gateway.NewBackend(srv)
-	room := backend.Group("lobby")
-	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { room.Join(conn) })
-	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
-		_ = room.Cast(fmt.Appendf(nil, "%s says %s", conn.GetID(), packet)) // one packet for each link, however many players
-	})
-	srv.Shutdown() // so that this example ends
-	fmt.Println(srv.Run("127.0.0.1:9001"))
-	// Output: server: server closed: use of closed network connection
 }

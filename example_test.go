@@ -68,6 +68,54 @@ func startEndpoint() (address string, stop func()) {
 	return srv.Addr().String(), func() { srv.Shutdown(); <-ended }
 }
 
+// An endpoint: a game server that knows its players.
+func ExampleNewBackend() {
+	srv := server.New(server.NetworkTcp)
+	backend := gateway.NewBackend(srv) // every player behind a gateway is a *server.Conn of srv from now on
+	lobby := backend.Group("lobby")
+	srv.RegConnectionOpenedEvent(func(_ *server.Server, player *server.Conn) { lobby.Join(player) })
+	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, player *server.Conn, packet []byte) {
+		if err := lobby.Cast(append([]byte("somebody said "), packet...)); err != nil { // one packet for each link
+			fmt.Println(err)
+		}
+	})
+	gone := make(chan struct{})
+	srv.RegConnectionClosedEvent(func(*server.Server, *server.Conn, any) { close(gone) })
+
+	// The rest is a gateway and its one player, for the example's sake.
+	srv.RegStartFinishEvent(func(srv *server.Server) {
+		game := gateway.NewEndpoint("game", client.NewTCP(srv.Addr().String()))
+		gw := newExampleGateway(game)
+		var once sync.Once
+		gw.RegEndpointConnectOpenedEventHandle(func(gw *gateway.Gateway, _ *gateway.Endpoint) { once.Do(func() { go visit(gw) }) })
+		go func() {
+			if err := gw.Run("127.0.0.1:0/ws"); err != nil {
+				fmt.Println(err)
+			}
+			<-gone
+			srv.Shutdown()
+		}()
+	})
+	fmt.Println(srv.Run("127.0.0.1:0"))
+	// Output:
+	// the player hears somebody said hello
+	// <nil>
+}
+
+// newExampleGateway is the gateway of ExampleNewGateway.
+func newExampleGateway(endpoint *gateway.Endpoint) *gateway.Gateway {
+	gw := gateway.NewGateway(server.New(server.NetworkWebsocket), gateway.NewStaticScanner(endpoint))
+	gw.RegConnectionReceivePacketEventHandle(func(gw *gateway.Gateway, conn *server.Conn, packet []byte) {
+		if e, err := gw.GetConnEndpoint(endpoint.GetName(), conn); err == nil {
+			e.Forward(conn, packet)
+		}
+	})
+	gw.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
+		conn.Write(packet)
+	})
+	return gw
+}
+
 // An endpoint: a game server that gateways link to, written with the two codecs.
 func ExampleMarshalGatewayInPacket() {
 	srv := server.New(server.NetworkTcp, server.WithLinks())

@@ -2,7 +2,8 @@
 // their packets over a few pooled links to named game servers, the endpoints, that a scanner finds. It scores endpoints by
 // measured delay, chooses by that score, keeps a player on its endpoint and moves players while they play.
 //
-// NewGateway's example is a whole gateway, MarshalGatewayInPacket's an endpoint.
+// NewGateway's example is a whole gateway, NewBackend's an endpoint that knows its players, MarshalGatewayInPacket's one that is
+// written by hand with the two codecs. PROTOCOL.md has what goes over the links.
 package gateway
 
 // Locks are taken in this order: session.mu, Endpoint.mu, Gateway.mu; keyring.mu and the queues' own come last. None is
