@@ -50,6 +50,9 @@ func (e *Endpoint) announce(f *forward) error {
 		}
 		o.kind = kind
 		o.repeatFlow()
+		if backendState(e.backend.Load()) == backendLeaving { // whoever chose it did so just before it said so
+			f.gw.evacuateSoon()
+		}
 	}
 	if kind == o.kind {
 		return nil

@@ -11,8 +11,8 @@ const drainCheck = 10 * time.Millisecond
 
 // Drain asks the gateways to move this backend's sessions to other endpoints of the same name, and to open no new ones here, and
 // blocks until the last one has left. If ctx ends first, because there is nowhere to go, it returns ctx's error, wrapped, with
-// the number of those that are left; they go on, and gateways move them as soon as they can. Undrain takes it back. Sessions of
-// plain gateways and direct clients are left alone.
+// the number of those that are left; they go on, and gateways move them as soon as they can. Undrain and Hold take it back, and
+// make it return ErrUndrained, wrapped. Sessions of plain gateways and direct clients are left alone.
 func (b *Backend) Drain(ctx context.Context) error {
 	b.tellState(backendLeaving)
 	tick := time.NewTicker(drainCheck)
@@ -21,6 +21,9 @@ func (b *Backend) Drain(ctx context.Context) error {
 		left := b.movable()
 		if left == 0 {
 			return nil
+		}
+		if b.stateNow() != backendLeaving {
+			return fmt.Errorf("gateway: drain: %d sessions left: %w", left, ErrUndrained)
 		}
 		select {
 		case <-tick.C:
@@ -44,6 +47,12 @@ func (b *Backend) tellState(state backendState) {
 	for _, l := range b.readyLinks() {
 		l.trySend(append(beginControl(false, ctlDrain, 1), byte(state)))
 	}
+}
+
+func (b *Backend) stateNow() backendState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
 }
 
 // movable is how many sessions a gateway could move.

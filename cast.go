@@ -92,7 +92,7 @@ func (g *Gateway) cast(l *link, c *castBody) {
 				g.castTo(l, s, int(c.kind), payload)
 			} else {
 				g.counts.add(fromEndpoints)
-				g.counts.drop(g.log, droppedUnknown, "no such client", l.endpoint)
+				g.counts.add(droppedUnknown)
 			}
 		}
 	case castGroup:
@@ -109,8 +109,9 @@ func (g *Gateway) cast(l *link, c *castBody) {
 // castTo writes to one client, if it is open on l.
 func (g *Gateway) castTo(l *link, s *session, kind int, payload *server.Shared) {
 	g.counts.add(fromEndpoints)
-	o := g.admitDelivery(l, s)
-	if o == nil {
+	o, why, _ := g.admitDelivery(l, s)
+	if o == nil { // it has just left: no news where a packet is for many
+		g.counts.add(why)
 		return
 	}
 	defer s.endDelivery()

@@ -34,8 +34,9 @@ func (g *Gateway) deliver(l *link, data []byte) {
 		g.counts.drop(g.log, droppedUnknown, "no such client", e)
 		return
 	}
-	o := g.admitDelivery(l, s)
+	o, why, reason := g.admitDelivery(l, s)
 	if o == nil {
+		g.counts.drop(g.log, why, reason, e)
 		return
 	}
 	defer s.endDelivery()
@@ -53,18 +54,17 @@ func (g *Gateway) deliver(l *link, data []byte) {
 }
 
 // admitDelivery returns the opening on which a session may get a packet that came over l, which endDelivery has to follow, or
-// nil, counted.
-func (g *Gateway) admitDelivery(l *link, s *session) *opening {
+// nil, and what that counts as.
+func (g *Gateway) admitDelivery(l *link, s *session) (o *opening, why counter, reason string) {
 	o, gone := s.beginDelivery(l)
 	switch {
 	case gone:
-		g.counts.drop(g.log, droppedUnknown, "client has left", l.endpoint)
+		return nil, droppedUnknown, "client has left"
 	case o == nil:
-		g.counts.drop(g.log, droppedNotOpen, "client not open on this link", l.endpoint)
-	default:
-		g.counts.add(delivered)
+		return nil, droppedNotOpen, "client not open on this link"
 	}
-	return o
+	g.counts.add(delivered)
+	return o, 0, ""
 }
 
 // handleDelivery runs the handlers; a panic costs the client the packet is for.

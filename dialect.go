@@ -107,10 +107,11 @@ func (e *Endpoint) forgetDialect(l *link) {
 
 // setBackendState notes whether the backend takes new sessions.
 func (e *Endpoint) setBackendState(state backendState) {
+	g := e.gw.Load()
 	if backendState(e.backend.Swap(int32(state))) == state {
+		g.evacuate() // it asks again
 		return
 	}
-	g := e.gw.Load()
 	g.log.Info("backend's state", "endpoint", e.name, "address", e.address, "state", state.String())
 	g.rebuild()
 	g.evacuate() // this one, or others to this one

@@ -25,6 +25,8 @@ var (
 	ErrLinkFull = errors.New("gateway: link full")
 	// ErrFlooding means that one connection filled its share of a link's queue; the connection is closed.
 	ErrFlooding = errors.New("gateway: connection fills its share of the link")
+	// ErrUndrained is what Backend.Drain returns, wrapped, when Undrain or Hold has taken it back.
+	ErrUndrained = errors.New("gateway: drain was taken back")
 	// ErrMoving means that a connection is on its way to another endpoint, and that more was forwarded for it than is held.
 	ErrMoving = errors.New("gateway: connection is moving, and too much waits for it")
 	// ErrPacketTooLarge is what every error about a packet's size unwraps to.

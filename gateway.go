@@ -54,6 +54,7 @@ type Gateway struct {
 	stopScan  context.CancelFunc
 	scanned   chan struct{} // closed when the scan loop has returned
 	endpoints map[identity]*Endpoint
+	evacuator *time.Timer
 }
 
 // identity is what makes two endpoints the same.

@@ -23,6 +23,8 @@ import (
 const (
 	moveTimeout = 2 * time.Second // for a backend to answer CLOSE(moved)
 	moveShare   = 256 << 10       // bytes that may be held for one session
+
+	evacuateDelay = 10 * time.Millisecond
 )
 
 // move is a session on its way. It is guarded by session.mu.
@@ -278,6 +280,17 @@ func (g *Gateway) elsewhere(e *Endpoint, name string) *Endpoint {
 		}
 	}
 	return nil
+}
+
+// evacuateSoon evacuates when whoever opens a session on a leaving backend is done with that.
+func (g *Gateway) evacuateSoon() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.evacuator == nil {
+		g.evacuator = time.AfterFunc(evacuateDelay, g.evacuate)
+	} else {
+		g.evacuator.Reset(evacuateDelay)
+	}
 }
 
 // evacuate moves every session off the endpoints whose backends are leaving, as far as there is somewhere to go.

@@ -406,3 +406,41 @@ func TestEventsOfManySessions(t *testing.T) {
 	}
 	assert.Equal(t, bots, opened)
 }
+
+// A session that is opened on a backend which has just begun to leave is moved on too, and asking again helps.
+func TestDrainWhilePlayersJoin(t *testing.T) {
+	a, b := newHost(t, "tcp", nil), newHost(t, "tcp", nil)
+	ea, eb := a.endpoint(), b.endpoint()
+	g := &fixture{Gateway: gateway.NewGateway(server.New("tcp"), gateway.NewStaticScanner(ea, eb)), network: "tcp"}
+	arrived := make(chan struct{})
+	g.RegConnectionReceivePacketEventHandle(func(_ *gateway.Gateway, conn *server.Conn, packet []byte) {
+		if string(packet) == "first" { // a handler that chose an endpoint, and was slow
+			close(arrived)
+			assert.Eventually(t, ea.Draining, patience, time.Millisecond)
+		}
+		e := g.EndpointOf("game", conn)
+		if e == nil {
+			e = ea
+		}
+		e.Forward(conn, packet)
+	})
+	g.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
+		conn.Write(packet)
+	})
+	g.run(t, "")
+	ready(t, 1, ea, eb)
+	bot := newBot(t, "tcp", g.address)
+	bot.Write([]byte("first"))
+	<-arrived
+	require.NoError(t, a.Drain(t.Context()))
+	assert.Equal(t, "first", string(bot.next(t)))
+	require.Eventually(t, func() bool { return a.srv.GetOnlineCount() == 0 && b.srv.GetOnlineCount() == 1 }, patience, time.Millisecond)
+	assert.Equal(t, "second", string(bot.ask(t, []byte("second"))))
+	require.NoError(t, a.Drain(t.Context()), "again")
+
+	ended := make(chan error, 1)
+	go func() { ended <- b.Drain(t.Context()) }() // nowhere to go
+	require.Eventually(t, eb.Draining, patience, time.Millisecond)
+	b.Undrain()
+	assert.ErrorIs(t, <-ended, gateway.ErrUndrained)
+}

@@ -143,6 +143,7 @@ func (g *Gateway) reconcile(found []*Endpoint, empties map[string]int) {
 		}
 	}
 	g.rebuild()
+	g.evacuate()
 }
 
 // believeEmpty counts, once a scan, that nothing was found under a name that had endpoints, and reports whether that has

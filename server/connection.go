@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/url"
 	"sync"
@@ -128,12 +127,6 @@ func (c *connection) serveClient(first *event) {
 	<-done
 }
 
-// finishReading ends writing too.
-func (c *connection) finishReading(err error) {
-	c.endWriting(err)
-	c.pc.Close()
-}
-
 // post lets e happen in its turn: here, or behind what waits.
 func (c *connection) post(e event) {
 	switch {
@@ -190,21 +183,6 @@ func (c *connection) detached() *Conn { return newConn(c, int(c.kind.Load())) }
 
 func (c *connection) ending() bool { return c.closing.Load() }
 
-// outcome is what the closed event reports: nil for an orderly end. Valid once reading is over.
-func (c *connection) outcome() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reason.err
-}
-
-// orderly returns nil for the errors by which reading ends without anything having gone wrong, and err for others.
-func orderly(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
-}
-
 // write queues a packet of the connection.
 func (c *connection) write(p *frame.Packet) {
 	if err := frame.CheckSize(len(p.Bytes()), max(maxWriteSize, c.srv.opts.queueBytes)); err != nil {
@@ -221,16 +199,6 @@ func (c *connection) write(p *frame.Packet) {
 		c.overflow(err)
 	}
 	c.finish(p, err)
-}
-
-// overflow ends a connection whose outbound queue is full. What is queued gets err: the peer doesn't read, so there is no
-// flushing it, and no telling why either.
-func (c *connection) overflow(err error) {
-	c.out.Abort(err)
-	if c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"}) {
-		c.srv.stats.slow.Add(1)
-	}
-	c.pc.Close()
 }
 
 // startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
@@ -271,76 +239,6 @@ func (c *connection) writeLoop() {
 	c.limitClosing(lingerTimeout)
 }
 
-// lose ends a connection that can't be written to any more.
-func (c *connection) lose(err error) {
-	c.mu.Lock()
-	if !c.closing.Swap(true) && !c.ended {
-		c.reason.err = err
-	}
-	c.mu.Unlock()
-	c.pc.Close()
-}
-
-// endWriting ends the writer when reading is over. What is still queued after the peer has gone gets an error.
-func (c *connection) endWriting(err error) {
-	c.mu.Lock()
-	c.ended = true
-	done := c.writerDone
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	theirs := !c.closing.Load()
-	if theirs {
-		c.reason.err = orderly(err)
-	}
-	c.mu.Unlock()
-	c.out.Abort(ErrConnClosed)
-	fault := faultCode(err)
-	if done != nil && (fault != 0 || orderly(err) == nil) {
-		// Last words come after whole packets, and the answer to a close frame may be in the very bytes that the writer
-		// is writing.
-		awaitFor(done, lingerTimeout)
-	}
-	if theirs && fault != 0 {
-		c.tell(fault, err)
-	}
-	c.pc.Close()
-	if done != nil {
-		<-done
-		return
-	}
-	c.out.Discard(ErrConnClosed, c.finish)
-}
-
-// awaitFor waits until done is closed, but no longer than d.
-func awaitFor(done <-chan struct{}, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-	}
-}
-
-// faultCode is the close code for a peer that broke a rule, 0 for other ends.
-func faultCode(err error) int {
-	switch {
-	case errors.Is(err, ErrMessageType):
-		return codeUnsupported
-	case errors.Is(err, ErrPacketTooLarge):
-		return codeTooBig
-	}
-	return 0
-}
-
-// tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a
-// moment: a socket closed on unread bytes would take our last words back.
-func (c *connection) tell(code int, err error) {
-	if d, ok := c.pc.(drainer); ok && c.pc.Shutdown(code, err.Error()) == nil {
-		d.Drain(lingerTimeout)
-	}
-}
-
 // finish reports a packet's outcome to its callback.
 func (c *connection) finish(p *frame.Packet, err error) {
 	switch {
@@ -354,48 +252,4 @@ func (c *connection) finish(p *frame.Packet, err error) {
 		c.srv.stats.panics.Add(1)
 		c.srv.log().Error("write callback panicked", "conn", c.id, "panic", value, "stack", string(stack))
 	})
-}
-
-// close begins the end from this side: what was written before is flushed, the peer is told, the reader goes on until
-// the peer ends too. Each step is bounded. Only the first call counts, and reports true.
-func (c *connection) close(reason closeReason) bool {
-	c.mu.Lock()
-	first := !c.closing.Swap(true)
-	if first && !c.leaving && (!c.ended || c.reason.err == nil) { // what ended reading stays the reason
-		c.reason = reason
-	}
-	c.mu.Unlock()
-	if !first {
-		return false
-	}
-	if c.carrier != nil {
-		c.drop(reason)
-		return true
-	}
-	c.limitClosing(c.srv.opts.writeTimeout)
-	c.out.Close(ErrConnClosed)
-	c.startWriter()
-	return true
-}
-
-// limitClosing closes the socket after d, whatever is still under way.
-func (c *connection) limitClosing(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return
-	}
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	c.timer = time.AfterFunc(d, func() { c.pc.Close() })
-}
-
-// cut ends the connection at once; what is queued gets err.
-func (c *connection) cut(err error) {
-	if c.carrier != nil {
-		return // close was enough: nothing of it waits for a peer
-	}
-	c.out.Abort(err)
-	c.pc.Close()
 }
