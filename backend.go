@@ -35,7 +35,7 @@ type Backend struct {
 
 	stats backendCounts
 
-	groupsMu sync.Mutex // guards the next
+	groupsMu sync.Mutex // guards the next; taken before Group.mu, which is taken before backsession.mu
 	groups   map[string]*Group
 
 	mu    sync.Mutex // guards the rest; taken before peer.mu

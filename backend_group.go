@@ -19,10 +19,11 @@ type Group struct {
 	direct  map[string]*server.Conn // those that no lane reaches
 	homes   map[*backsession]*backlink
 	lanes   map[*backlink][]*backsession // never changed, replaced
+	closed  bool
 }
 
 // Group returns the group of this name, made by the first who asks for it. The name has 1 to 255 bytes; of a longer one the
-// rest is ignored. It lives as long as the backend: names are for rooms and matches, not for players.
+// rest is ignored. It lives until Close: a room that is there for good needn't be closed, a match has to be.
 func (b *Backend) Group(name string) *Group {
 	name = name[:min(len(name), maxGroupSize)]
 	b.groupsMu.Lock()
@@ -36,6 +37,20 @@ func (b *Backend) Group(name string) *Group {
 		b.groups[name] = group
 	}
 	return group
+}
+
+// Close takes everybody out and forgets the group. Nobody joins it any more; the next who asks for its name gets another one.
+func (g *Group) Close() {
+	g.b.groupsMu.Lock()
+	defer g.b.groupsMu.Unlock() // so that the LEAVEs go before the JOINs of the next one of that name
+	g.mu.Lock()
+	g.closed = true
+	members := slices.Collect(maps.Values(g.members))
+	g.mu.Unlock()
+	g.Leave(members...)
+	if g.b.groups[g.name] == g {
+		delete(g.b.groups, g.name)
+	}
 }
 
 // Join adds conns. One that is closed, or in the group already, changes nothing.
@@ -52,7 +67,7 @@ func (g *Group) Join(conns ...*server.Conn) {
 func (g *Group) add(conn *server.Conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if conn.IsClosed() || g.members[conn.GetID()] != nil {
+	if g.closed || conn.IsClosed() || g.members[conn.GetID()] != nil {
 		return false
 	}
 	g.members[conn.GetID()] = conn

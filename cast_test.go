@@ -155,8 +155,22 @@ func TestGroupsFollowTheirMembers(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, room.Members(), 5)
 		bots, got = bots[1:], got[1:]
-		room.Leave(room.Members()...)
+		other := h.Group("another")
+		other.Join(room.Members()...)
+		room.Close()
+		room.Join(other.Members()...)
+		assert.Empty(t, room.Members())
 		require.NoError(t, room.Cast([]byte("nobody")))
+		synctest.Wait()
+		for i := range bots {
+			assert.Empty(t, got[i])
+		}
+		require.NoError(t, other.Cast([]byte("three")))
+		expect("three")
+		other.Leave(other.Members()...)
+		assert.NotSame(t, room, h.Group("room"))
+		assert.Same(t, other, h.Group("another"))
+		require.NoError(t, other.Cast([]byte("nobody")))
 		synctest.Wait()
 		for i := range bots {
 			assert.Empty(t, got[i])

@@ -476,3 +476,35 @@ func TestMalformedControlCostsTheLink(t *testing.T) {
 		assert.Equal(t, []string{"opened", "hello", "on", "on"}, events)
 	}
 }
+
+// A secret allows no WebSocket endpoint that doesn't speak the protocol either.
+func TestSecretForbidsPlainWebsocket(t *testing.T) {
+	p := newPlainEndpoint(t, "websocket", false)
+	e := gateway.NewEndpoint("game", dial("websocket", p.address), gateway.WithLinkSecret(secretA), gateway.WithEndpointReconnectInterval(time.Millisecond))
+	log := &lines{}
+	newGateway(t, "tcp", "game", gateway.NewStaticScanner(e), gateway.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	require.Eventually(t, func() bool { return log.contains("link not connected") && log.contains("not trusted") }, patience, time.Millisecond)
+	assert.Zero(t, e.Links())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	assert.Zero(t, p.control+p.data)
+}
+
+// lines collects a log.
+type lines struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, p...)
+	return len(p), nil
+}
+
+func (l *lines) contains(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.text, []byte(s))
+}
