@@ -10,7 +10,7 @@ import (
 const drainCheck = 10 * time.Millisecond
 
 // Drain asks the gateways to move this backend's sessions to other endpoints of the same name, and to open no new ones here, and
-// blocks until the last one has left. If ctx ends first, because there is nowhere to go, it returns ctx's error, wrapped, with
+// blocks until the last one has left and its closed handlers have returned. If ctx ends first, because there is nowhere to go, it returns ctx's error, wrapped, with
 // the number of those that are left; they go on, and gateways move them as soon as they can. Undrain and Hold take it back, and
 // make it return ErrUndrained, wrapped. Sessions of plain gateways and direct clients are left alone.
 func (b *Backend) Drain(ctx context.Context) error {
@@ -55,11 +55,24 @@ func (b *Backend) stateNow() backendState {
 	return b.state
 }
 
-// movable is how many sessions a gateway could move.
+// movable is how many sessions a gateway could move, or has moved without their closed handlers having returned yet.
 func (b *Backend) movable() int {
+	if n := b.open(); n > 0 {
+		return n
+	}
+	n := 0
+	for _, conn := range b.srv.GetOnlineAll() {
+		if s := b.sessionOf(conn); s != nil && !s.peer.plain {
+			n++
+		}
+	}
+	return n
+}
+
+// open is how many sessions gateways have open here.
+func (b *Backend) open() (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
 	for _, p := range b.peers {
 		p.mu.Lock()
 		if !p.plain {

@@ -314,7 +314,7 @@ func TestDrain(t *testing.T) {
 	require.Eventually(t, func() bool { return b.srv.GetOnlineCount() == 0 }, patience, time.Millisecond)
 	playing.Wait()
 	assert.Empty(t, heard.bad)
-	assert.Equal(t, bots, a.srv.GetOnlineCount())
+	require.Eventually(t, func() bool { return a.srv.GetOnlineCount() == bots }, patience, time.Millisecond)
 	assert.Zero(t, g.Stats().ForwardsFailed)
 	b.Undrain()
 	b.Hold()
