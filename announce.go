@@ -43,7 +43,7 @@ func (e *Endpoint) announce(f *forward) error {
 	}
 	kind := f.conn.GetWST()
 	if o.attach.Load() == 0 {
-		o.attach.Store(o.session.attaches.Add(1))
+		o.attach.Store(o.session.gw.attaches.Add(1))
 		if err := e.enqueue(o.open(byte(kind))); err != nil {
 			o.attach.Store(0)
 			return err
@@ -76,7 +76,10 @@ func (e *Endpoint) pin(o *opening) error {
 	if l == nil {
 		return ErrNoLink
 	}
-	if !l.session || o.attach.Load() == 0 {
+	if !l.session {
+		o.attach.Store(0) // what was a backend is a plain endpoint now
+	}
+	if o.attach.Load() == 0 {
 		return nil
 	}
 	e.mu.Lock()
@@ -117,7 +120,8 @@ func (o *opening) open(kind byte) *forward {
 // the old one is known, for its writer has ended.
 func (o *opening) resumedOpenLocked() *forward {
 	o.sentThen, o.gotThen = o.written.Load(), o.received.Load()
-	o.attach.Store(o.session.attaches.Add(1))
+	o.resuming.Store(true)
+	o.attach.Store(o.session.gw.attaches.Add(1))
 	return o.openPacket(&openBody{resumed: true, kind: byte(o.kindWritten.Load()), written: o.sentThen, received: o.gotThen})
 }
 
@@ -156,7 +160,7 @@ func (e *Endpoint) closeOpening(o *opening, cause closeCause) {
 		return
 	}
 	if err := e.enqueue(o.closing(cause)); err != nil {
-		o.session.gw.counts.add(controlUnsent) // with the link that is full, or lost, the session ends as well
+		o.session.gw.counts.add(controlUnsent) // with the link that is lost the session ends as well
 		if !o.moving.Load() {
 			e.detach(o)
 		}
@@ -196,8 +200,11 @@ func (e *Endpoint) payDebts(l *link) {
 	debts := e.debts
 	e.debts = nil
 	e.mu.Unlock()
+	if !l.session {
+		return // nobody is left to be told
+	}
 	for _, d := range debts {
-		l.tell(closePacket(d.key, d.attach, causeLeft))
+		l.force(closePacket(d.key, d.attach, causeLeft))
 	}
 }
 

@@ -169,8 +169,11 @@ func (b *Backend) moveState(conn *server.Conn) (state []byte) {
 
 // trusts tells whether a gateway at this address may link, before any proof.
 func (b *Backend) trusts(addr net.Addr) error {
-	if b.bad != nil {
+	switch {
+	case b.bad != nil:
 		return b.bad
+	case addr == nil:
+		return fmt.Errorf("%w: gateway without an address", ErrUntrusted)
 	}
 	ap, err := netip.ParseAddrPort(addr.String())
 	local := err != nil || ap.Addr().Unmap().IsLoopback() // what has no IP address is a Unix socket, or in memory
@@ -193,7 +196,7 @@ func (b *Backend) peerOf(instance instanceID, name string) *peer {
 	defer b.mu.Unlock()
 	p := b.peers[instance]
 	if p == nil {
-		p = &peer{backend: b, instance: instance, name: name, sessions: map[uint64]*backsession{}, gone: map[uint64]uint32{}, past: map[uint64]ledger{}}
+		p = &peer{backend: b, instance: instance, name: name, sessions: map[uint64]*backsession{}, gone: map[uint64]ended{}, past: map[uint64]ledger{}}
 		b.peers[instance] = p
 	}
 	return p
@@ -205,7 +208,7 @@ func (b *Backend) forgetPeer(p *peer) {
 	defer b.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.sessions) == 0 && len(p.past) == 0 && p.links == 0 && b.peers[p.instance] == p {
+	if len(p.sessions) == 0 && len(p.past) == 0 && len(p.gone) == 0 && p.links == 0 && b.peers[p.instance] == p {
 		delete(b.peers, p.instance)
 	}
 }
@@ -220,7 +223,7 @@ func (l *backendLayer) Subprotocol() string { return protocolSubprotocol }
 func (l *backendLayer) Claim(conn *server.Conn, subprotocol string) server.Claim {
 	switch {
 	case subprotocol == protocolSubprotocol:
-		l.b.newLink(conn)
+		l.b.newLink(conn, false)
 		return server.ClaimTaken
 	case conn.IsWebsocket() && !l.b.plain && !l.b.linkOnly:
 		return server.ClaimClient
@@ -235,8 +238,7 @@ func (l *backendLayer) First(conn *server.Conn, packet []byte) bool {
 	if !hello && !l.b.linkOnly && !(l.b.plain && isOutPacket(packet)) {
 		return false
 	}
-	link := l.b.newLink(conn)
-	link.plain = !hello && l.b.plain && isOutPacket(packet)
+	l.b.newLink(conn, !hello && l.b.plain && isOutPacket(packet))
 	return true
 }
 

@@ -13,7 +13,7 @@ const castShare = 4096
 // Cast writes packet, of the WebSocket type that each client last used, to every one of conns, and returns at once; packet may
 // be reused then. One copy goes over each link, whatever the number of clients behind it; direct clients get theirs as by
 // Write. It is in order with other writes to the same conns. A packet that is too large gives ErrPacketTooLarge; a link that is
-// full, or lost, is counted (BackendStats.CastsUnsent), and costs its clients this packet.
+// full, or lost, makes it a Write to each of its clients, as which it waits for another link, or fails.
 func (b *Backend) Cast(conns []*server.Conn, packet []byte) error { return b.CastWS(conns, 0, packet) }
 
 // CastWS is Cast with a WebSocket type: 1 is text, 2 is binary; other transports ignore it.

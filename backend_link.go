@@ -23,9 +23,9 @@ const (
 
 // backlink is a gateway's link, at the backend. What it reads it handles on one goroutine.
 type backlink struct {
-	b     *Backend // static, as is the next
+	b     *Backend // static, as are the next two
 	conn  *server.Conn
-	plain bool // static after First: the gateway doesn't speak the protocol
+	plain bool // the gateway doesn't speak the protocol
 
 	hello   helloBody // owned by the reading goroutine, as are the next two
 	welcome welcomeBody
@@ -40,8 +40,8 @@ type backlink struct {
 }
 
 // newLink begins a link's handshake.
-func (b *Backend) newLink(conn *server.Conn) *backlink {
-	l := &backlink{b: b, conn: conn}
+func (b *Backend) newLink(conn *server.Conn, plain bool) *backlink {
+	l := &backlink{b: b, conn: conn, plain: plain}
 	conn.SetAttachment(l)
 	l.timer = time.AfterFunc(handshakeTime, func() {
 		if !l.ready() {
@@ -70,13 +70,13 @@ func (l *backlink) fail(err error) {
 		return
 	}
 	l.b.stats.linksRefused.Add(1)
-	l.b.log.Warn("gateway's link closed", "gateway", l.conn.GetID(), "name", l.hello.name, "err", err)
+	l.b.log.Warn("gateway's link closed", "gateway", l.conn.GetID(), "err", err)
 	l.conn.CloseWith(codePolicyViolation, err.Error(), err)
 }
 
 // send queues a control packet.
 func (l *backlink) send(data []byte) error {
-	return l.conn.Enqueue(frame.NewPacket(linkPacketType, data, nil))
+	return l.conn.Force(frame.NewPacket(linkPacketType, data, nil)) // a few for each session, and none may be missing
 }
 
 // isOutPacket reports whether data begins as every packet of a gateway does.
@@ -178,18 +178,20 @@ func (l *backlink) becomeReady() error {
 	p.mu.Lock()
 	p.links++
 	p.mu.Unlock()
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock() // so that DRAIN comes behind READY, and READY's state is the latest
 	l.mu.Lock()
-	if l.phase == isOver { // the timer was faster
-		l.mu.Unlock()
+	over := l.phase == isOver // the timer was faster
+	if !over {
+		l.phase, l.peer = isReady, p
+		l.timer.Stop()
+	}
+	l.mu.Unlock()
+	if over {
 		p.linkGone()
 		return nil
 	}
-	l.phase, l.peer = isReady, p
-	l.timer.Stop()
-	l.mu.Unlock()
 	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
-	l.b.mu.Lock()
-	defer l.b.mu.Unlock() // or DRAIN could come before
 	return l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
 }
 

@@ -15,7 +15,7 @@ import (
 //	open       closed, then open   attaching           handled  closed        gone              detached
 //	attaching  closed, then open   attaching           handled  closed        gone              detached
 //	detached   closed, then open   attaching           dropped  closed        gone              -; closed after the grace time
-//	gone       open                open, ATTACHED anew dropped  closed        -                 closed after the grace time
+//	gone       open                told again          dropped  closed        -                 closed after the grace time
 //
 // attaching lasts until the old link has ended, for only then is it known what that one wrote; ATTACHED ends it. gone is
 // a session that was closed here, until the gateway's CLOSE: what is still on the way for it is swallowed.
@@ -29,7 +29,7 @@ type peer struct {
 	mu       sync.Mutex // guards the rest; taken before backsession.mu
 	links    int        // that are up
 	sessions map[uint64]*backsession
-	gone     map[uint64]uint32 // closed here, with their attach numbers
+	gone     map[uint64]ended  // closed here
 	past     map[uint64]ledger // of sessions that were not taken up in time
 	leaving  bool              // it said GOAWAY
 	plain    bool              // it doesn't speak the protocol
@@ -59,17 +59,18 @@ func (p *peer) open(l *backlink, o *openBody) error {
 	}
 	s := &backsession{peer: p, key: o.key, number: o.attach, link: l, handed: append([]byte(nil), o.state...)}
 	s.kind.Store(int32(o.kind))
-	if o.resumed {
-		p.recall(s)
-	}
-	switch known, fate := p.admit(s, o.resumed); fate {
+	s.last.Store(time.Now().UnixNano())
+	known, fate := p.admit(s, o, attributes)
+	switch fate {
 	case stale:
 		p.backend.stats.strayControl.Add(1)
 		return nil
 	case resumable:
 		known.attach(l, o)
 		return nil
-	case replaced: // it was closed, and that got lost
+	case wasClosed, refused:
+		return nil
+	case replaced: // its end got lost
 		known.end(nil)
 	}
 	if o.resumed {
@@ -77,13 +78,7 @@ func (p *peer) open(l *backlink, o *openBody) error {
 		s.reportLocked(l, o, s.received, true)
 		s.mu.Unlock()
 	}
-	err := p.backend.srv.Carry(s, server.CarriedOptions{
-		ID: fmt.Sprintf("%x/%s", p.instance[:8], clientName(o)), Addr: clientAddr(o), Data: attributes, Kind: int(o.kind),
-	})
-	if err != nil { // the server is shutting down
-		p.remove(s, true)
-		s.tell(appendKey(beginControl(false, ctlRelease, keySize), s.key))
-	}
+	s.carried.Open()
 	return nil
 }
 
@@ -95,19 +90,39 @@ const (
 	replaced              // the same, in place of one that is there
 	resumable             // the session is there, and to be taken up
 	stale                 // it was overtaken by a later one
+	wasClosed             // it was closed here, and its gateway doesn't know yet: it is told again
+	refused               // the server is shutting down
 )
 
-// admit puts s into the table, unless the session is there already and goes on; then, and where s takes its place, it
-// returns that one.
-func (p *peer) admit(s *backsession, resumed bool) (*backsession, fate) {
+// admit puts s into the table and makes it a conn of the server, unless the session is there already and goes on; then, and where
+// s takes its place, it returns that one.
+func (p *peer) admit(s *backsession, o *openBody, attributes map[string]string) (*backsession, fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.sessions[s.key]
+	gone, isGone := p.gone[s.key]
 	switch {
-	case known != nil && s.number <= known.attached():
+	case known != nil && s.number <= known.attached(), isGone && s.number <= gone.number:
 		return known, stale
-	case known != nil && resumed:
+	case known != nil && o.resumed:
 		return known, resumable
+	case isGone && o.resumed:
+		gone.number = s.number
+		p.gone[s.key] = gone
+		s.link.trySend(gone.farewell)
+		return nil, wasClosed
+	}
+	if o.resumed {
+		p.recallLocked(s)
+	}
+	_, err := p.backend.srv.Carry(s, server.CarriedOptions{
+		ID: fmt.Sprintf("%x/%s", p.instance[:8], clientName(o)), Addr: clientAddr(o), Data: attributes, Kind: int(o.kind),
+	})
+	if err != nil {
+		farewell := appendKey(beginControl(false, ctlRelease, keySize), s.key)
+		p.gone[s.key] = ended{s.number, farewell}
+		s.link.trySend(farewell)
+		return nil, refused
 	}
 	delete(p.gone, s.key)
 	p.sessions[s.key] = s
@@ -117,14 +132,20 @@ func (p *peer) admit(s *backsession, resumed bool) (*backsession, fate) {
 	return nil, fresh
 }
 
-// remove takes a session from the table, if it is there, and remembers that it was closed here where it was.
-func (p *peer) remove(s *backsession, here bool) {
+// ended is a session that was closed here, until the gateway's CLOSE.
+type ended struct {
+	number   uint32
+	farewell []byte // KICK or RELEASE, which is told again if the link that took it was lost
+}
+
+// remove takes a session from the table, if it is there. farewell is what its gateway was told, nil if it knows.
+func (p *peer) remove(s *backsession, farewell []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sessions[s.key] == s {
 		delete(p.sessions, s.key)
-		if here {
-			p.gone[s.key] = s.attached()
+		if farewell != nil {
+			p.gone[s.key] = ended{s.attached(), farewell}
 		}
 	}
 }
@@ -158,7 +179,7 @@ func (p *peer) strayControl(key uint64) {
 func (p *peer) close(l *backlink, key uint64, attach uint32, cause closeCause) {
 	p.mu.Lock()
 	s := p.sessions[key]
-	if number, gone := p.gone[key]; gone && attach >= number {
+	if gone, ok := p.gone[key]; ok && attach >= gone.number {
 		delete(p.gone, key)
 	}
 	p.mu.Unlock()
@@ -168,7 +189,7 @@ func (p *peer) close(l *backlink, key uint64, attach uint32, cause closeCause) {
 		}
 		return
 	}
-	p.remove(s, false)
+	p.remove(s, nil)
 	if cause == causeMoved {
 		s.move(l, attach)
 		return
@@ -199,11 +220,9 @@ func (p *peer) lost(l *backlink) {
 		}
 	}
 	leaving := p.leaving || l.plain
-	if len(p.sessions) == 0 {
-		clear(p.gone)
-	}
+	nothing := len(lost)+len(p.gone) == 0
 	p.mu.Unlock()
-	if len(lost) == 0 {
+	if nothing {
 		return
 	}
 	for _, s := range lost {
@@ -220,7 +239,7 @@ func (p *peer) lost(l *backlink) {
 func (p *peer) expire(l *backlink, sessions []*backsession) {
 	for _, s := range sessions {
 		if s.lostWith(l) {
-			p.remove(s, false)
+			p.remove(s, nil)
 			p.remember(s)
 			s.end(errNotResumed)
 		}
@@ -257,10 +276,8 @@ func (p *peer) remember(s *backsession) {
 	}
 }
 
-// recall gives a session that is opened anew the ledger of the one before.
-func (p *peer) recall(s *backsession) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// recallLocked gives a session that is opened anew the ledger of the one before.
+func (p *peer) recallLocked(s *backsession) {
 	if past, ok := p.past[s.key]; ok {
 		delete(p.past, s.key)
 		s.received, s.lostUp, s.lostDown = past.received, past.lostUp, past.lostDown

@@ -84,7 +84,7 @@ func (l *backlink) checkIdle() {
 	clear(p.gone) // nobody will tell when those have left
 	p.mu.Unlock()
 	for _, s := range idle {
-		p.remove(s, false)
+		p.remove(s, nil)
 		s.end(nil)
 	}
 	l.mu.Lock()

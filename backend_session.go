@@ -139,14 +139,14 @@ func (s *backsession) Close(f server.Farewell) {
 	if !open {
 		return
 	}
-	s.peer.remove(s, true)
-	s.regroup()
-	defer finishAll(held, server.ErrConnClosed)
-	if f.Released {
-		s.tell(appendKey(beginControl(false, ctlRelease, keySize), s.key))
-	} else {
-		s.tell(appendKick(beginControl(false, ctlKick, 16+len(f.Reason)), s.key, f.Code, f.Reason))
+	farewell := appendKey(beginControl(false, ctlRelease, keySize), s.key)
+	if !f.Released {
+		farewell = appendKick(beginControl(false, ctlKick, 16+len(f.Reason)), s.key, f.Code, f.Reason)
 	}
+	s.peer.remove(s, farewell)
+	s.regroup()
+	s.tell(farewell)
+	finishAll(held, server.ErrConnClosed)
 }
 
 // shut makes writes fail from now on, and returns what was held, unless that has been done.

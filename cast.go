@@ -84,6 +84,9 @@ func (g *Gateway) regroup(l *link, t controlType, body []byte) error {
 // cast hands one payload to the queues of many clients.
 func (g *Gateway) cast(l *link, c *castBody) {
 	g.counts.add(casts)
+	if !isMessageType(c.kind) {
+		c.kind = 0
+	}
 	payload := server.NewShared(bytes.Clone(c.payload)) // without the keys, which a slow client needn't hold
 	switch c.to {
 	case castKeys:
@@ -123,7 +126,7 @@ func (e *Endpoint) openingsOn(l *link) (all []*opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for o := range e.openings {
-		if o.lane.Load() == l {
+		if o.lane.Load() == l && !o.resuming.Load() { // until ATTACHED its backend writes to it by itself
 			all = append(all, o)
 		}
 	}

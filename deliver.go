@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"encoding/binary"
-
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -44,13 +42,18 @@ func (g *Gateway) deliver(l *link, data []byte) {
 	view := s.conn.View()
 	if l.session {
 		o.received.Add(1)
-		if kind := int(binary.BigEndian.Uint32(data[keySize:]) & 0xFF); kind != 0 && s.conn.IsWebsocket() {
-			view.SetWST(kind)
+		if kind := data[headerSize-1]; isMessageType(kind) && s.conn.IsWebsocket() {
+			view.SetWST(int(kind))
 		}
 	} else {
 		o.answered(g.now())
 	}
 	g.handleDelivery(e, view, data[headerSize:])
+}
+
+// isMessageType reports whether kind is a WebSocket type that clients get packets with: text or binary.
+func isMessageType(kind byte) bool {
+	return kind == server.WebsocketMessageTypeText || kind == server.WebsocketMessageTypeBinary
 }
 
 // admitDelivery returns the opening on which a session may get a packet that came over l, which endDelivery has to follow, or

@@ -46,11 +46,11 @@ func (g *Gateway) handleControl(l *link, t controlType, body []byte) error {
 		}
 		g.release(l, key)
 	case ctlClosed:
-		key, _, state, err := readClosed(body)
+		key, attach, state, err := readClosed(body)
 		if err != nil {
 			return err
 		}
-		g.onClosed(l, key, state)
+		g.onClosed(l, key, attach, state)
 	case ctlHandoff:
 		key, name, state, err := readHandoff(body)
 		if err != nil {
@@ -84,7 +84,7 @@ func (g *Gateway) openingOn(l *link, key uint64) (*session, *opening) {
 		s.mu.Lock()
 		o := s.findLocked(l.endpoint)
 		s.mu.Unlock()
-		if o != nil && o.lane.Load() == l {
+		if o != nil && o.on(l) {
 			return s, o
 		}
 	}
@@ -98,6 +98,7 @@ func (g *Gateway) onAttached(l *link, a *attachedBody) {
 	if o == nil || a.attach != o.attach.Load() {
 		return
 	}
+	o.resuming.Store(false)
 	e := l.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -79,11 +79,12 @@ func (e *Endpoint) GetAddress() string { return e.address }
 // GetState returns how well the endpoint answers: greater is better, 0 while none of its links is up. It follows the
 // measured delay.
 func (e *Endpoint) GetState() float64 {
-	if !e.usable() {
+	g := e.gw.Load()
+	if g == nil || !e.usable() {
 		return 0
 	}
 	state := 0.0
-	e.gw.Load().guard("state evaluator", func() { state = e.evaluator(e.health.delay()) })
+	g.guard("state evaluator", func() { state = e.evaluator(e.health.delay()) })
 	if !(state > 0) { // negative or no number
 		return 0
 	}
@@ -154,6 +155,9 @@ func (e *Endpoint) attach(o *opening) {
 func (e *Endpoint) detach(o *opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if _, attached := e.openings[o]; !attached {
+		return
+	}
 	delete(e.openings, o)
 	if l := o.lane.Load(); l != nil {
 		l.sessions--

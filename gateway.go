@@ -45,7 +45,8 @@ type Gateway struct {
 	keys   *keyring
 	names  atomic.Pointer[map[string][]*Endpoint] // who may be chosen, immutable, rebuilt when it changes
 
-	winding atomic.Bool // the server is closing its connections
+	attaches atomic.Uint32 // OPENs sent: their numbers go up from session to session too, as keys are used again
+	winding  atomic.Bool   // the server is closing its connections
 
 	mu        sync.Mutex // guards the rest
 	running   bool

@@ -60,7 +60,21 @@ func (e *Endpoint) enqueue(f *forward) error {
 func (l *link) enqueue(f *forward) error {
 	f.link = l
 	f.packet = newLinkPacket(f.data, f.done)
+	if f.control == ctlClose { // a session that is not closed would stay at the backend
+		return l.cli.Force(f.packet)
+	}
 	return l.cli.Enqueue(f.packet)
+}
+
+// on reports whether l is the session's lane. An answer may come over a lane before moveLanes has let go of everything: who finds
+// another lane makes sure that it has.
+func (o *opening) on(l *link) bool {
+	if o.lane.Load() == l {
+		return true
+	}
+	o.endpoint.mu.Lock()
+	defer o.endpoint.mu.Unlock()
+	return o.lane.Load() == l
 }
 
 // keepLate lets f wait for the loss of l to be dealt with, and reports false if it has been already.

@@ -26,7 +26,8 @@ var errLinkClosed = errors.New("closed by the endpoint")
 
 // link is one connection of an endpoint's pool. One that is lost never comes back: its slot makes another.
 type link struct {
-	endpoint *Endpoint // static, as are the next two
+	endpoint *Endpoint // static, as are the next three
+	gw       *Gateway
 	cli      *client.Client
 	dialed   time.Time
 	session  bool         // it speaks the session protocol; static once the link is up
@@ -39,6 +40,7 @@ type link struct {
 	maybePlain bool        // no WELCOME means that the endpoint is a plain one
 	peer       instanceID  // the backend's
 	peerName   string      // the same
+	asked      time.Time   // when HELLO was sent
 	timer      *time.Timer // bounds the handshake
 	pinger     *time.Timer
 	pinged     time.Time // when the ping left that is not answered yet
@@ -80,7 +82,7 @@ func (e *Endpoint) runSlot(ctx context.Context) {
 // runLink connects once, after so many failures in a row, and stays until that link ends. It reports whether the link came up.
 func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	g := e.gw.Load()
-	l := &link{endpoint: e, cli: client.CloneClient(e.template), dialed: time.Now(), probe: probe}
+	l := &link{endpoint: e, gw: g, cli: client.CloneClient(e.template), dialed: time.Now(), probe: probe}
 	if e.negotiates {
 		l.cli.Offer(protocolSubprotocol)
 	}
@@ -125,7 +127,7 @@ func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 
 // linkUp lets a link take sessions.
 func (e *Endpoint) linkUp(l *link) {
-	g := e.gw.Load()
+	g := l.gw
 	e.health.addDial(time.Since(l.dialed))
 	e.mu.Lock()
 	if l.isOver() {
@@ -150,8 +152,8 @@ func (e *Endpoint) linkUp(l *link) {
 	g.rebuild()
 	g.log.Debug("link up", "endpoint", e.name, "address", e.address, "session protocol", l.session)
 	g.OnEndpointConnectOpenedEvent(e)
+	e.payDebts(l)
 	if l.session {
-		e.payDebts(l)
 		e.resumeSoon()
 	}
 	g.evacuate()

@@ -46,7 +46,7 @@ func (l *link) begin() {
 
 // sayHello begins the handshake. Where the endpoint may be a plain one, it is taken for one if there is no answer.
 func (l *link) sayHello(maybePlain bool) {
-	g := l.endpoint.gw.Load()
+	g := l.gw
 	hello := helloBody{
 		lowest: protocolVersion, highest: protocolVersion, instance: g.instance, nonce: newNonce(), name: g.name,
 		keys: l.endpoint.secrets.ids(),
@@ -56,7 +56,7 @@ func (l *link) sayHello(maybePlain bool) {
 		limit = helloPatience
 	}
 	l.mu.Lock()
-	l.hello, l.maybePlain, l.shake = hello, maybePlain, shakeWelcome
+	l.hello, l.maybePlain, l.shake, l.asked = hello, maybePlain, shakeWelcome, time.Now()
 	l.helloBytes = appendHello(beginControl(true, ctlHello, 64+len(hello.name)+keyIDSize*len(hello.keys)), &hello)
 	l.timer = time.AfterFunc(limit, l.handshakeOver)
 	packet := l.helloBytes
@@ -161,7 +161,7 @@ func (l *link) onWelcome(body []byte) error {
 		return errTooSlow
 	}
 	l.shake, l.peer, l.peerName = shakeReady, w.instance, w.name
-	l.timer.Reset(handshakeTime)
+	l.timer.Reset(time.Until(l.asked.Add(handshakeTime))) // of all of it, whatever comes
 	l.mu.Unlock()
 	if auth != nil {
 		l.tell(auth)
@@ -215,7 +215,14 @@ func (l *link) comeUp(session bool) {
 // tell queues a control packet that is about the link itself.
 func (l *link) tell(packet []byte) {
 	if err := l.cli.Enqueue(newLinkPacket(packet, nil)); err != nil {
-		l.endpoint.gw.Load().counts.add(controlUnsent) // the link is lost, or its peer doesn't read: the write timeout tells
+		l.gw.counts.add(controlUnsent) // the link is lost, or its peer doesn't read: the write timeout tells
+	}
+}
+
+// force queues a control packet that must not be dropped.
+func (l *link) force(packet []byte) {
+	if err := l.cli.Force(newLinkPacket(packet, nil)); err != nil {
+		l.gw.counts.add(controlUnsent) // the link is lost
 	}
 }
 

@@ -21,12 +21,12 @@ func (l *link) keepPinging() {
 	if l.over {
 		return
 	}
-	l.heard.Store(l.endpoint.gw.Load().now())
+	l.heard.Store(l.gw.now())
 	l.pinger = time.AfterFunc(pingInterval, l.ping)
 }
 
 func (l *link) ping() {
-	if time.Duration(l.endpoint.gw.Load().now()-l.heard.Load()) > linkSilence {
+	if time.Duration(l.gw.now()-l.heard.Load()) > linkSilence {
 		l.cli.Abort(errLinkSilent)
 		return
 	}

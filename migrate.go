@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/server"
@@ -59,7 +60,7 @@ func (g *Gateway) MoveConn(conn *server.Conn, dest *Endpoint) error {
 	g.askAttributes(s, conn, dest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.leaving {
+	if s.goneLocked() {
 		return ErrConnectionNotFount
 	}
 	for _, b := range s.bindings {
@@ -76,7 +77,7 @@ func (g *Gateway) MoveConn(conn *server.Conn, dest *Endpoint) error {
 func (s *session) move(source, dest *Endpoint, state []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.leaving {
+	if s.goneLocked() {
 		return false
 	}
 	for _, b := range s.bindings {
@@ -88,6 +89,9 @@ func (s *session) move(source, dest *Endpoint, state []byte) bool {
 	return false
 }
 
+// goneLocked reports whether there is nothing left to move: the client has left, or was closed and is about to.
+func (s *session) goneLocked() bool { return s.ended || s.leaving || s.conn.IsClosed() }
+
 // moveLocked begins to move a session that is bound to source.
 func (s *session) moveLocked(source, dest *Endpoint, state []byte) {
 	if source == dest {
@@ -95,10 +99,12 @@ func (s *session) moveLocked(source, dest *Endpoint, state []byte) {
 	}
 	s.unbindLocked(source)
 	s.bindLocked(dest)
-	s.last = lastMove{from: source, to: dest, at: s.gw.now()}
-	if s.moving != nil { // it is on its way already, and ends up there
-		s.moving.to = dest
-		return
+	s.noteMoveLocked(source, dest)
+	for _, mv := range s.moves {
+		if mv.to == source { // it is on its way there already, and ends up at dest
+			mv.to = dest
+			return
+		}
 	}
 	o := s.findLocked(source)
 	switch {
@@ -115,6 +121,12 @@ func (s *session) moveLocked(source, dest *Endpoint, state []byte) {
 	}
 }
 
+// noteMoveLocked remembers the move, for Forwards that still name where the session was: the last one of each name.
+func (s *session) noteMoveLocked(from, to *Endpoint) {
+	s.last = slices.DeleteFunc(s.last, func(m lastMove) bool { return m.from.name == from.name })
+	s.last = append(s.last, lastMove{from: from, to: to, at: s.gw.now()})
+}
+
 // departLocked tells a backend that the session goes elsewhere, and holds what is to go there until that has answered.
 func (s *session) departLocked(o *opening, dest *Endpoint, state []byte) {
 	mv := &move{from: o, to: dest, state: state}
@@ -122,17 +134,18 @@ func (s *session) departLocked(o *opening, dest *Endpoint, state []byte) {
 		s.gw.counts.add(movesTimedOut)
 		s.arrive(mv, nil)
 	})
-	s.moving = mv
+	s.moves = append(s.moves, mv)
 	o.moving.Store(true)
 	o.endpoint.closeOpening(o, causeMoved)
 }
 
 // holdLocked keeps a packet until the session has arrived, and reports false if it doesn't have to wait.
 func (s *session) holdLocked(e *Endpoint, f *forward) (bool, error) {
-	mv := s.moving
-	if mv == nil || e != mv.to && e != mv.from.endpoint {
+	i := slices.IndexFunc(s.moves, func(mv *move) bool { return e == mv.to || e == mv.from.endpoint })
+	if i < 0 {
 		return false, nil
 	}
+	mv := s.moves[i]
 	if mv.waiting+len(f.data) > moveShare && len(mv.held) > 0 {
 		return false, ErrMoving
 	}
@@ -173,10 +186,10 @@ func (s *session) destination(mv *move) *Endpoint {
 func (s *session) arriveWith(mv *move, dest *Endpoint, state []byte) (failed []*forward) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.moving != mv {
+	if !slices.Contains(s.moves, mv) {
 		return nil
 	}
-	s.moving = nil
+	s.moves = slices.DeleteFunc(s.moves, func(other *move) bool { return other == mv })
 	mv.timer.Stop()
 	s.forgetLocked(mv.from)
 	if mv.to.usable() {
@@ -189,7 +202,7 @@ func (s *session) arriveWith(mv *move, dest *Endpoint, state []byte) (failed []*
 	if dest != nil {
 		s.unbindLocked(mv.to)
 		s.bindLocked(dest)
-		s.last.to = dest
+		s.noteMoveLocked(mv.from.endpoint, dest)
 		err = s.arriveLocked(dest, state)
 	}
 	for _, f := range mv.held {
@@ -220,27 +233,36 @@ func (s *session) openingPacketLocked(e *Endpoint) *forward {
 	return &forward{gw: s.gw, endpoint: e, opening: s.openLocked(e), conn: s.conn.View()}
 }
 
-// abandonLocked ends a move whose session ends, and returns what was held.
-func (s *session) abandonLocked() []*forward {
-	mv := s.moving
-	if mv == nil {
-		return nil
+// abandonLocked ends the moves of a session that ends, and returns what was held.
+func (s *session) abandonLocked() (held []*forward) {
+	for _, mv := range s.moves {
+		mv.timer.Stop()
+		held = append(held, mv.held...)
 	}
-	s.moving = nil
-	mv.timer.Stop()
-	return mv.held
+	s.moves = nil
+	return held
+}
+
+// moveFromLocked returns the move that waits for the word of an endpoint, nil if none does.
+func (s *session) moveFromLocked(e *Endpoint) *move {
+	for _, mv := range s.moves {
+		if mv.from.endpoint == e {
+			return mv
+		}
+	}
+	return nil
 }
 
 // onClosed handles CLOSED: the old backend has said its last word.
-func (g *Gateway) onClosed(l *link, key uint64, state []byte) {
+func (g *Gateway) onClosed(l *link, key uint64, attach uint32, state []byte) {
 	s, o := g.openingOn(l, key)
 	if o == nil {
 		return
 	}
 	s.mu.Lock()
-	mv := s.moving
+	mv := s.moveFromLocked(l.endpoint)
 	s.mu.Unlock()
-	if mv == nil || mv.from != o {
+	if mv == nil || mv.from != o || attach != o.attach.Load() { // of a time that is past
 		g.counts.add(controlStray)
 		return
 	}
@@ -305,7 +327,9 @@ func (g *Gateway) evacuate() {
 				break
 			}
 			g.askAttributes(s, s.conn, dest)
-			s.move(e, dest, nil)
+			if !s.move(e, dest, nil) {
+				s.part(e) // it is bound to another one, and was only forwarded here
+			}
 		}
 	}
 }

@@ -23,7 +23,6 @@ type session struct {
 	conn *server.Conn // some view of the client's connection
 
 	attributes atomic.Pointer[[]byte] // for OPEN; nil: not asked for yet
-	attaches   atomic.Uint32          // OPENs sent, to whatever endpoint
 
 	mu       sync.Mutex // guards the rest; taken before Endpoint.mu
 	leaving  bool       // the client has gone: it may still be forwarded for, but nothing is delivered to it any more
@@ -32,8 +31,8 @@ type session struct {
 	idle     chan struct{} // closed when running is 0 again, for those who wait for it; nil: nobody does
 	bindings []binding
 	openings []*opening
-	moving   *move // nil: it is on no way
-	last     lastMove
+	moves    []*move    // that are under way, one a name at the most
+	last     []lastMove // one for each name
 	flow     flow
 }
 
@@ -57,6 +56,7 @@ type opening struct {
 	attach            atomic.Uint32 // number of the last OPEN; 0: none was sent
 	kindWritten       atomic.Uint32 // WebSocket type that the backend was told last
 	written, received atomic.Uint64 // packets handed to the kernel, and delivered
+	resuming          atomic.Bool   // OPEN, resumed, was sent, and ATTACHED has not come
 	cause             atomic.Uint32 // of its CLOSE, where it isn't the client's leaving
 
 	groups map[string]struct{} // guarded by groups.mu of its lane
@@ -159,7 +159,7 @@ func (s *session) beginDelivery(l *link) (o *opening, gone bool) {
 		return nil, true
 	}
 	o = s.findLocked(l.endpoint)
-	if o == nil || l.session && o.lane.Load() != l {
+	if o == nil || l.session && !o.on(l) {
 		return nil, false
 	}
 	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
@@ -222,8 +222,10 @@ func (s *session) openLocked(e *Endpoint) *opening {
 // redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was and
 // that one lives.
 func (s *session) redirectLocked(e *Endpoint) *Endpoint {
-	if e == s.last.from && s.last.to != nil && s.last.to.usable() && s.gw.now()-s.last.at <= int64(moveGrace) {
-		return s.last.to
+	for _, m := range s.last {
+		if e == m.from && m.to.usable() && s.gw.now()-m.at <= int64(moveGrace) {
+			return m.to
+		}
 	}
 	return e
 }
@@ -290,7 +292,7 @@ func (s *session) leave(e *Endpoint) {
 func (s *session) leaveEndpoint(e *Endpoint) *move {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if mv := s.moving; mv != nil && mv.from.endpoint == e {
+	if mv := s.moveFromLocked(e); mv != nil {
 		return mv
 	}
 	if o := s.findLocked(e); o != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/outq"
 )
 
 // Client is a connection to a server, which can be run again after it ended. Its methods may be called from any
@@ -183,7 +184,12 @@ func (c *Client) WriteWS(wst int, packet []byte, callback ...func(err error)) {
 
 // Enqueue queues p, which the client owns from then on, and returns at once. If it returns an error the packet is still
 // the caller's, and its callback is not called. Errors are those of Write.
-func (c *Client) Enqueue(p *Packet) error {
+func (c *Client) Enqueue(p *Packet) error { return c.enqueue(p, (*outq.Queue).Put) }
+
+// Force is Enqueue that doesn't mind a full queue: for a few small packets that must not be dropped.
+func (c *Client) Force(p *Packet) error { return c.enqueue(p, (*outq.Queue).Force) }
+
+func (c *Client) enqueue(p *Packet, put func(*outq.Queue, *Packet) error) error {
 	if err := frame.CheckSize(len(p.Bytes()), c.opts.maxPacket+frame.WriteHeadroom); err != nil {
 		return err
 	}
@@ -191,7 +197,7 @@ func (c *Client) Enqueue(p *Packet) error {
 	if conn == nil || !conn.connected.Load() {
 		return ErrNotConnected
 	}
-	err := conn.queue.Put(p)
+	err := put(conn.queue, p)
 	if errors.Is(err, ErrQueueFull) {
 		return fmt.Errorf("client: %w", err)
 	}

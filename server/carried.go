@@ -47,27 +47,36 @@ type CarriedOptions struct {
 	Kind int               // the WebSocket type of what is written before the first packet
 }
 
-// Carry adds a connection without a socket, and runs its opened handlers. It returns ErrServerClosed while the server isn't
-// running.
-func (s *Server) Carry(carrier Carrier, o CarriedOptions) error {
+// Carry adds a connection without a socket; Open has to be called next, and nothing happens on the connection before. It returns
+// ErrServerClosed while the server isn't running.
+func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
 	c := &connection{srv: s, carrier: carrier, addr: o.Addr, openedAt: time.Now()}
 	c.carried = &Carried{c: c}
 	c.kind.Store(int32(o.Kind))
 	for name, value := range o.Data {
 		c.data = set(c.data, name, value)
 	}
-	opened := event{call: func() { s.handleOpened(c.detached()) }}
-	if err := s.addCarried(c, o.ID, opened); err != nil {
-		return err
+	if err := s.addCarried(c, o.ID); err != nil {
+		return nil, err
 	}
-	if c.turn != nil {
-		c.turn.run(opened)
-	}
-	return nil
+	return c.carried, nil
 }
 
-// addCarried makes c known, with opened as the first of its events.
-func (s *Server) addCarried(c *connection, id string, opened event) error {
+// Open runs the opened handlers, and whatever else has been brought meanwhile. Where handlers run from a mailbox, they may do so
+// already.
+func (v *Carried) Open() {
+	c := v.c
+	if c.turn != nil {
+		c.turn.run(c.openedEvent())
+	}
+}
+
+func (c *connection) openedEvent() event {
+	return event{call: func() { c.srv.handleOpened(c.detached()) }}
+}
+
+// addCarried makes c known.
+func (s *Server) addCarried(c *connection, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.accepting {
@@ -80,9 +89,9 @@ func (s *Server) addCarried(c *connection, id string, opened event) error {
 	}
 	c.carrier.Carried(c.carried)
 	if s.giveBoxLocked(c); c.box == nil {
-		c.turn = &turn{busy: true} // what others bring waits behind opened
+		c.turn = &turn{busy: true} // what others bring waits for Open
 	} else {
-		c.box.put(opened)
+		c.box.put(c.openedEvent())
 	}
 	s.admitLocked(c)
 	s.serving.Add(1)

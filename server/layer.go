@@ -161,5 +161,14 @@ func (c *Conn) Enqueue(p *Packet) error {
 	return err
 }
 
+// Force is Enqueue that doesn't mind a full queue: for a few small packets that must not be dropped.
+func (c *Conn) Force(p *Packet) error {
+	err := c.c.out.Force(p)
+	if err == nil {
+		c.c.startWriter()
+	}
+	return err
+}
+
 // Abort closes the connection at once, whatever is queued. The layer's Ended gets err.
 func (c *Conn) Abort(err error) { c.c.lose(err) }

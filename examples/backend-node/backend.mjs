@@ -7,6 +7,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 
 const VERSION = 1;
 const HELLO = 1, WELCOME = 2, AUTH = 3, READY = 4, OPEN = 5, ATTACHED = 6, TYPE = 7, CLOSE = 8, CLOSED = 9, KICK = 10,
@@ -20,6 +21,7 @@ const HEADROOM = 64; // bytes of headers that a packet may have beside its paylo
 const MAX_DOWN = (1 << 20) + HEADROOM;
 const MAX_STATE = 32 << 10;
 const MAX_WAITING = 4 << 20; // bytes that wait for one session, or for one link
+const TURN = 64; // packets that are handled before it is another link's turn
 const HANDSHAKE = 2000, SILENCE = 10, GRACE = 10_000; // ms, s, ms
 
 export const WORKING = 0, DRAINING = 1, LEAVING = 2;
@@ -247,9 +249,11 @@ class Link {
       const incoming = packets(this.socket, this.backend.maxPacket + HEADROOM);
       await this.shakeHands(incoming);
       clearTimeout(limit);
+      let handled = 0;
       for await (const packet of incoming) {
         if (this.dead) break;
         this.handle(...open(packet));
+        if (++handled % TURN === 0) await setImmediate();
       }
     } catch (err) {
       this.destroy(err);

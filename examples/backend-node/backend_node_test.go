@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -498,7 +499,9 @@ func TestLostLinks(t *testing.T) {
 	}
 	for i := range cuts {
 		due := uint64(players * packets * (i + 1) / (cuts + 2))
-		require.Eventually(t, func() bool { return f.Stats().PacketsReceived >= due && e.Links() == 2 }, patience, time.Millisecond)
+		require.Eventually(t, func() bool {
+			return f.Stats().PacketsReceived >= due && e.Links() == 2 && p.connections() == 2
+		}, patience, time.Millisecond)
 		p.cut()
 		require.Eventually(t, func() bool { return f.Stats().LinksClosed == uint64(i+1) }, patience, time.Millisecond)
 	}
@@ -585,12 +588,7 @@ func newProxy(t *testing.T, target string) *proxy {
 			p.mu.Lock()
 			p.pipes = append(p.pipes, pipe)
 			p.mu.Unlock()
-			for i := range pipe {
-				working.Go(func() {
-					_, _ = io.Copy(pipe[i], pipe[1-i])
-					_ = pipe[i].CloseWrite()
-				})
-			}
+			working.Go(func() { p.carry(pipe) })
 		}
 	})
 	t.Cleanup(func() {
@@ -600,6 +598,30 @@ func newProxy(t *testing.T, target string) *proxy {
 		working.Wait()
 	})
 	return p
+}
+
+// carry carries what is sent, either way, to the end of both.
+func (p *proxy) carry(pipe [2]*net.TCPConn) {
+	var both sync.WaitGroup
+	for i := range pipe {
+		both.Go(func() {
+			_, _ = io.Copy(pipe[i], pipe[1-i])
+			_ = pipe[i].CloseWrite()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.pipes = slices.DeleteFunc(p.pipes, func(each [2]*net.TCPConn) bool { return each == pipe })
+		})
+	}
+	both.Wait()
+	for _, conn := range pipe {
+		conn.Close()
+	}
+}
+
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pipes)
 }
 
 // cut cuts the oldest connection, whatever it is in the middle of.

@@ -68,21 +68,30 @@ func (q *Queue) levelLocked() bool {
 // Put queues p, which the queue then owns: it will be finished exactly once. If Put returns an error (ErrFull, or what
 // the queue was closed with) p is still the caller's, and is not finished. Put never blocks.
 func (q *Queue) Put(p *frame.Packet) error {
-	changed, err := q.put(p)
+	changed, err := q.put(p, false)
 	if changed {
 		q.watch()
 	}
 	return err
 }
 
-func (q *Queue) put(p *frame.Packet) (changed bool, err error) {
+// Force is Put that no bound refuses: for small packets that must not be dropped.
+func (q *Queue) Force(p *frame.Packet) error {
+	changed, err := q.put(p, true)
+	if changed {
+		q.watch()
+	}
+	return err
+}
+
+func (q *Queue) put(p *frame.Packet, force bool) (changed bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed != nil {
 		return false, q.closed
 	}
 	n := len(p.Bytes())
-	if q.count > 0 && (q.bytes+n > q.maxBytes || q.count >= q.maxPackets) {
+	if !force && q.count > 0 && (q.bytes+n > q.maxBytes || q.count >= q.maxPackets) {
 		return false, ErrFull
 	}
 	q.bytes += n
