@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -30,6 +31,8 @@ type backlink struct {
 	hello   helloBody // owned by the reading goroutine, as are the next two
 	welcome welcomeBody
 	secret  []byte
+
+	heard atomic.Int64 // when anything was received last, Unix nanoseconds
 
 	mu       sync.Mutex // guards the rest
 	phase    backphase
@@ -90,6 +93,7 @@ func isHello(data []byte) bool {
 
 // packet handles one packet of the gateway.
 func (l *backlink) packet(data []byte) {
+	l.heard.Store(time.Now().UnixNano())
 	l.mu.Lock()
 	phase := l.phase
 	l.mu.Unlock()
@@ -185,6 +189,7 @@ func (l *backlink) becomeReady() error {
 	if !over {
 		l.phase, l.peer = isReady, p
 		l.timer.Stop()
+		l.timer = time.AfterFunc(linkSilence, l.checkSilence)
 	}
 	l.mu.Unlock()
 	if over {
@@ -193,6 +198,20 @@ func (l *backlink) becomeReady() error {
 	}
 	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
 	return l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
+}
+
+// checkSilence ends a link on which not even a PING came for too long: its gateway's host has vanished.
+func (l *backlink) checkSilence() {
+	silent := time.Since(time.Unix(0, l.heard.Load()))
+	if silent >= linkSilence {
+		l.conn.Abort(errLinkSilent)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase == isReady {
+		l.timer.Reset(linkSilence - silent)
+	}
 }
 
 // readyPacket handles a packet of a link that is up: a client's, or control.

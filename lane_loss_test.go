@@ -292,3 +292,32 @@ func TestGatewayGone(t *testing.T) {
 		stop()
 	})
 }
+
+// A gateway whose host has vanished without a word is noticed by its silence, at the backend too.
+func TestSilentGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := gwtest.NewNetwork()
+		h, stop := runMemHost(t, net, "a", gateway.WithGrace(5*time.Second))
+		l := newRawLink(t, net, "a")
+		l.control(hello, helloBody(1, 1, 9, nil))
+		l.control(open, openBodyFor(keyA))
+		for range 20 { // it pings
+			time.Sleep(time.Second)
+			l.control(16, make([]byte, 8))
+		}
+		synctest.Wait()
+		assert.Equal(t, 1, h.Links())
+		time.Sleep(9900 * time.Millisecond) // and no more
+		synctest.Wait()
+		assert.Equal(t, 1, h.Links())
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		assert.Zero(t, h.Links())
+		assert.Equal(t, 1, h.Stats().Sessions)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		assert.Zero(t, h.Stats().Sessions)
+		l.Close()
+		stop()
+	})
+}

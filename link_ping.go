@@ -11,7 +11,7 @@ const (
 	linkSilence  = 10 * time.Second // without anything received, after which a link is dead
 )
 
-var errLinkSilent = errors.New("gateway: nothing received for 10 s, PONG included")
+var errLinkSilent = errors.New("gateway: nothing received on the link for 10 s")
 
 // keepPinging pings the backend every second: that is how its delay is measured, also under traffic, and how a host that has
 // vanished is noticed.

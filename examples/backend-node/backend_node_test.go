@@ -530,7 +530,8 @@ func TestLostLinks(t *testing.T) {
 	stats := f.Stats()
 	assert.EqualValues(t, players*packets-reached, stats.LostUp+uint64(f.failed.Load()))
 	assert.EqualValues(t, reached-returned, stats.LostDown)
-	t.Logf("lost %d up, %d down; not forwarded %d", stats.LostUp, stats.LostDown, f.failed.Load())
+	t.Logf("lost %d up, %d down; not forwarded %d; stray control %d, data %d", stats.LostUp, stats.LostDown, f.failed.Load(),
+		stats.ControlStray, stats.DroppedNotOpen)
 }
 
 // A room's members stay members on another link.

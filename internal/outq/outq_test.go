@@ -214,3 +214,34 @@ func BenchmarkPutRun(b *testing.B) {
 	q.Close(errGone)
 	<-ended
 }
+
+// Force minds no bound, but the queue's end.
+func TestForce(t *testing.T) {
+	q := newRig(4, 1)
+	require.NoError(t, q.put("full"))
+	p := frame.NewPacket(frame.KindNone, []byte("must not be dropped"), func(err error) { q.results = append(q.results, result{"forced", err}) })
+	require.NoError(t, q.Force(p))
+	assert.ErrorIs(t, q.put("x"), outq.ErrFull)
+	q.Close(errGone)
+	assert.ErrorIs(t, q.Force(frame.NewPacket(frame.KindNone, nil, nil)), errGone)
+	require.NoError(t, q.Run(func(packets []*frame.Packet) (int, error) { return len(packets), nil }, finish))
+	assert.Equal(t, []result{{"full", nil}, {"forced", nil}}, q.results)
+}
+
+// High tells above three quarters of the bound, until it is below one quarter, and who watches hears of each change.
+func TestHigh(t *testing.T) {
+	q := newRig(100, 100)
+	changes := 0
+	q.Watch(func() { changes++ })
+	for range 7 {
+		require.NoError(t, q.put("0123456789"))
+		assert.False(t, q.High())
+	}
+	require.NoError(t, q.put("0123456789"))
+	assert.True(t, q.High())
+	assert.Equal(t, 1, changes)
+	q.Close(errGone)
+	require.NoError(t, q.Run(func(packets []*frame.Packet) (int, error) { return len(packets), nil }, finish))
+	assert.False(t, q.High())
+	assert.Equal(t, 2, changes)
+}
