@@ -44,11 +44,9 @@ func (p *peer) find(key uint64) *backsession {
 // receive handles a client's packet.
 func (p *peer) receive(l *backlink, key uint64, packet []byte) {
 	s := p.find(key)
-	if s == nil || !s.counted(l) {
+	if s == nil || !s.receive(l, packet) {
 		p.backend.stats.strayData.Add(1)
-		return
 	}
-	s.carried.Receive(int(s.kind.Load()), packet)
 }
 
 // open handles OPEN.
@@ -66,7 +64,7 @@ func (p *peer) open(l *backlink, o *openBody) error {
 		p.backend.stats.strayControl.Add(1)
 		return nil
 	case resumable:
-		known.attach(l, o)
+		known.resumeWhenEnded(o)
 		return nil
 	case wasClosed, refused:
 		return nil
@@ -105,6 +103,7 @@ func (p *peer) admit(s *backsession, o *openBody, attributes map[string]string) 
 	case known != nil && s.number <= known.attached(), isGone && s.number <= gone.number:
 		return known, stale
 	case known != nil && o.resumed:
+		known.attach(s.link, o) // here, or it could expire in between
 		return known, resumable
 	case isGone && o.resumed:
 		gone.number = s.number
@@ -190,6 +189,7 @@ func (p *peer) close(l *backlink, key uint64, attach uint32, cause closeCause) {
 		return
 	}
 	p.remove(s, nil)
+	s.flushUp()
 	if cause == causeMoved {
 		s.move(l, attach)
 		return
@@ -238,9 +238,7 @@ func (p *peer) lost(l *backlink) {
 // expire ends those sessions that nobody has taken up since l was lost.
 func (p *peer) expire(l *backlink, sessions []*backsession) {
 	for _, s := range sessions {
-		if s.lostWith(l) {
-			p.remove(s, nil)
-			p.remember(s)
+		if p.expired(l, s) {
 			s.end(errNotResumed)
 		}
 	}
@@ -265,15 +263,21 @@ const (
 	maxPast    = 1 << 16 // of them, for each gateway
 )
 
-// remember keeps the ledger of a session that has expired: if its gateway comes back after all, both still know what was lost.
-func (p *peer) remember(s *backsession) {
+// expired takes a session from the table that is still detached since l was lost, and keeps its ledger: if its gateway comes back
+// after all, both still know what was lost.
+func (p *peer) expired(l *backlink, s *backsession) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.link != nil || s.lostLink != l || p.sessions[s.key] != s {
+		return false
+	}
+	delete(p.sessions, s.key)
 	if len(p.past) < maxPast {
 		p.past[s.key] = ledger{s.received, s.written.Load(), s.lostUp, s.lostDown}
 	}
+	return true
 }
 
 // recallLocked gives a session that is opened anew the ledger of the one before.

@@ -29,17 +29,20 @@ type backsession struct {
 	written atomic.Uint64   // packets handed to the kernel
 	waiting atomic.Int64    // bytes written here and not yet handed to the kernel
 
-	mu       sync.Mutex // guards the rest; the packets of the session are queued under it, in order
-	number   uint32     // of the OPEN that attached it
-	link     *backlink  // nil: detached
-	lostLink *backlink  // the one that it was detached from
-	closed   bool       // nothing is written any more
-	holding  bool       // until the old link has ended
-	held     []*frame.Packet
-	groups   map[*Group]struct{}
-	received uint64 // packets from the gateway
-	lostUp   uint64 // packets that the gateway had written and that never came, so far
-	lostDown uint64 // packets written here and that never came there, so far
+	mu           sync.Mutex // guards the rest; the packets of the session are queued under it, in order
+	number       uint32     // of the OPEN that attached it
+	link         *backlink  // nil: detached
+	lostLink     *backlink  // the one that it was detached from
+	oldLink      *backlink  // from attach to resumeWhenEnded: the one before, nil: none
+	closed       bool       // nothing is written any more
+	holding      bool       // until the old link has ended
+	held         []*frame.Packet
+	heldUp       []upPacket // received while holding
+	groups       map[*Group]struct{}
+	received     uint64 // packets from the gateway
+	receivedThen uint64 // the same, when the session was attached last
+	lostUp       uint64 // packets that the gateway had written and that never came, so far
+	lostDown     uint64 // packets written here and that never came there, so far
 }
 
 var _ server.Carrier = (*backsession)(nil)
@@ -60,15 +63,45 @@ func (s *backsession) on(l *backlink) bool {
 	return s.link == l
 }
 
-// counted counts a packet that came over l, and reports whether that is the session's link.
-func (s *backsession) counted(l *backlink) bool {
+// receive handles a packet that came over l, and reports whether that is the session's link. While the old link has not ended,
+// and may be about to handle a packet of its own, it is kept.
+func (s *backsession) receive(l *backlink, packet []byte) bool {
+	kind := int(s.kind.Load())
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.link != l {
-		return false
+	mine, holding := s.link == l, s.holding
+	if mine {
+		s.received++
 	}
-	s.received++
-	return true
+	if mine && holding {
+		s.heldUp = append(s.heldUp, upPacket{kind, packet})
+	}
+	s.mu.Unlock()
+	if mine && !holding {
+		s.carried.Receive(kind, packet)
+	}
+	return mine
+}
+
+// upPacket is a client's packet that is kept.
+type upPacket struct {
+	kind int
+	data []byte
+}
+
+// flushUp handles what was kept.
+func (s *backsession) flushUp() {
+	for {
+		s.mu.Lock()
+		kept := s.heldUp
+		s.heldUp = nil
+		s.mu.Unlock()
+		if len(kept) == 0 {
+			return
+		}
+		for _, p := range kept {
+			s.carried.Receive(p.kind, p.data)
+		}
+	}
 }
 
 // Write is server.Carrier's.
@@ -222,23 +255,24 @@ func (s *backsession) detach(l *backlink) bool {
 	return true
 }
 
-// lostWith reports whether the session is still detached since l was lost.
-func (s *backsession) lostWith(l *backlink) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.link == nil && s.lostLink == l
-}
-
-// attach takes the session up on l: at once if its old link has ended, else when it has.
+// attach takes the session up on l. It holds what comes and goes until resumeWhenEnded lets it.
 func (s *backsession) attach(l *backlink, o *openBody) {
 	s.mu.Lock()
-	old := s.link
+	defer s.mu.Unlock()
+	s.oldLink = s.link
 	s.number, s.link, s.holding = o.attach, l, true
-	received := s.received // more may come over the new link before the old one has ended, and nothing over the old one
-	s.mu.Unlock()
+	s.receivedThen = s.received // more may come over the new link before the old one has ended, and nothing over the old one
 	s.kind.Store(int32(o.kind))
-	again := func() { s.resume(l, o, received) }
+}
+
+// resumeWhenEnded goes on over the new link: at once if the old one has ended, else when it has.
+func (s *backsession) resumeWhenEnded(o *openBody) {
+	s.mu.Lock()
+	old, l, received := s.oldLink, s.link, s.receivedThen
+	s.oldLink = nil
+	s.mu.Unlock()
 	s.regroup()
+	again := func() { s.resume(l, o, received) }
 	if old == nil || old == l {
 		again()
 		return
@@ -249,17 +283,27 @@ func (s *backsession) attach(l *backlink, o *openBody) {
 
 // resume tells the gateway what came and went until here, and goes on. Both sides then know what was lost.
 func (s *backsession) resume(l *backlink, o *openBody, received uint64) {
-	refused, err := s.resumeHeld(l, o, received)
-	finishAll(refused, err)
+	for { // until nothing came in while what had come was handled
+		s.flushUp()
+		refused, done, err := s.resumeHeld(l, o, received)
+		finishAll(refused, err)
+		if done {
+			break
+		}
+	}
 	s.regroup()
 }
 
-// resumeHeld returns those of the packets held that could not be queued, and why.
-func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) ([]*frame.Packet, error) {
+// resumeHeld returns those of the packets held that could not be queued, and why. done is false while there is something to be
+// handled first.
+func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) (refused []*frame.Packet, done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.link != l || s.number != o.attach || s.closed {
-		return nil, nil // it was attached anew meanwhile, or ended
+	switch {
+	case s.link != l || s.number != o.attach || s.closed:
+		return nil, true, nil // it was attached anew meanwhile, or ended
+	case len(s.heldUp) > 0:
+		return nil, false, nil
 	}
 	s.reportLocked(l, o, received, false)
 	s.holding = false
@@ -267,10 +311,10 @@ func (s *backsession) resumeHeld(l *backlink, o *openBody, received uint64) ([]*
 	s.held = nil
 	for i, p := range held {
 		if err := s.putLocked(p); err != nil {
-			return held[i:], err
+			return held[i:], true, err
 		}
 	}
-	return nil, nil
+	return nil, true, nil
 }
 
 // reportLocked answers a resumed OPEN, and counts what was lost until then.

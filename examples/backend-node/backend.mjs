@@ -151,7 +151,8 @@ export class Session extends EventEmitter {
 
   leaveHere(reason, type, ...parts) {
     if (!this.live) return;
-    this.link?.control(type, this.key, ...parts);
+    this.goodbye = [type, this.key, ...parts];
+    this.link?.control(...this.goodbye);
     this.phase = 'gone';
     this.finish(reason);
   }
@@ -307,9 +308,9 @@ class Link {
     const find = (id) => this.gateway.sessions.get(id.toString('hex'));
     if (!key.equals(NOBODY)) {
       const session = find(key);
-      if (session?.link !== this) return; // closed, or on another lane
+      if (session?.link !== this || !session.live) return; // closed, on another lane, or gone
       session.received++;
-      if (session.live) session.fire('packet', body, session.type);
+      session.fire('packet', body, session.type);
       return;
     }
     const r = new Reader(body);
@@ -342,15 +343,13 @@ class Link {
     const transport = r.str().toString(), address = r.str().toString(), attributes = r.attributes(), state = r.blob();
     const before = this.gateway.sessions.get(key.toString('hex'));
     if (before && attach <= before.attach) return;
-    if (before?.live && resumed) return this.attach(before, attach, written, received, type);
+    if (before && resumed) return this.attach(before, attach, written, received, type);
     before?.end('opened anew');
-    // One that is gone here and goes on at the gateway goes on with its counts. One that is not known has had nothing: if its
-    // first OPEN was lost, so was what came behind it.
-    const counts = resumed && before ? { received: before.received, written: before.written } : {};
-    const fields = { link: this, attach, type, transport, address, attributes, state, ...counts };
+    const fields = { link: this, attach, type, transport, address, attributes, state };
     const session = new Session(this.gateway, Buffer.from(key), fields);
     this.sessions.add(session);
-    if (resumed) this.control(ATTACHED, key, u32(attach), u8(1), u64(session.received), u64(session.written));
+    // It has had nothing: if its first OPEN was lost, so was what came behind it.
+    if (resumed) this.control(ATTACHED, key, u32(attach), u8(1), u64(0), u64(0));
     try {
       this.backend.emit('session', session);
     } catch (err) {
@@ -366,8 +365,10 @@ class Link {
     old?.sessions.delete(session);
     if (old !== this) old?.destroy(new Refused('its sessions came over another link'));
     clearTimeout(session.timer);
-    Object.assign(session, { link: this, phase: 'open', attach, type });
+    Object.assign(session, { link: this, attach, type });
     this.sessions.add(session);
+    if (session.phase === 'gone') return this.control(...session.goodbye); // the gateway has not heard it
+    session.phase = 'open';
     session.lost = { up: Math.max(0, written - session.received), down: Math.max(0, session.written - received) };
     this.control(ATTACHED, session.key, u32(attach), u8(0), u64(session.received), u64(session.written));
     for (const name of session.groups) this.control(JOIN, str(name), session.key);
