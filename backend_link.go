@@ -181,6 +181,7 @@ func (l *backlink) becomeReady() error {
 	p := l.b.peerOf(l.hello.instance, l.hello.name)
 	p.mu.Lock()
 	p.links++
+	p.leaving = false // it is back
 	p.mu.Unlock()
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock() // so that DRAIN comes behind READY, and READY's state is the latest

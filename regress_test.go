@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -120,5 +121,72 @@ func TestWelcomeExtendsNothing(t *testing.T) {
 		assert.LessOrEqual(t, time.Duration(lived.Load()), 2*time.Second)
 		srv.Shutdown()
 		assert.NoError(t, <-ended)
+	})
+}
+
+// A backend speaks for a session on the session's lane only, and so does a gateway: what comes over another link is dropped and
+// counted.
+func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
+	inWorld(t, time.Hour, func(w *world) found {
+		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
+	}, func(w *world) {
+		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		var lane, links atomic.Value
+		links.Store([]*server.Conn{})
+		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
+			switch {
+			case !isControl(packet, true):
+				lane.Store(conn.GetID())
+			case packet[10] == hello:
+				links.Store(append(links.Load().([]*server.Conn), conn))
+				conn.Write(forgedWelcome(1, nil, nil, packet[11:]))
+				conn.Write(forgedReady())
+			}
+		})
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Run("a") }()
+		time.Sleep(3 * time.Second)
+		cli, got := w.ClientFrom("203.0.113.7:4711")
+		cli.Write([]byte("x"))
+		synctest.Wait()
+		all := links.Load().([]*server.Conn)
+		require.Len(t, all, 2)
+		for _, conn := range all {
+			conn.Write(append(append([]byte{}, keyA...), 0, 0, 0, 0, 'd'))
+		}
+		synctest.Wait()
+		assert.Len(t, got, 1, "from the lane, and not from the other link")
+		assert.EqualValues(t, 1, w.Stats().DroppedNotOpen)
+		assert.NotNil(t, lane.Load())
+		cli.Close()
+		srv.Shutdown()
+		assert.NoError(t, <-ended)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		net := gwtest.NewNetwork()
+		h, stop := runMemHost(t, net, "a")
+		var links []*rawLink
+		for range 2 {
+			l := newRawLink(t, net, "a")
+			l.control(hello, helloBody(1, 1, 9, nil))
+			links = append(links, l)
+		}
+		links[0].control(open, openBodyFor(keyA))
+		synctest.Wait()
+		data, err := gateway.MarshalGatewayOutPacket("203.0.113.7:4711", []byte("x"))
+		require.NoError(t, err)
+		for _, l := range links {
+			l.Write(data)
+		}
+		links[1].control(open, openBodyFor(keyA)) // with the same number: late
+		synctest.Wait()
+		assert.EqualValues(t, 1, h.got.Load())
+		assert.EqualValues(t, 1, h.opened.Load())
+		assert.EqualValues(t, 1, h.Stats().StrayData)
+		assert.EqualValues(t, 1, h.Stats().StrayControl)
+		for _, l := range links {
+			l.Close()
+		}
+		stop()
 	})
 }

@@ -367,12 +367,15 @@ class Link {
     clearTimeout(session.timer);
     Object.assign(session, { link: this, attach, type });
     this.sessions.add(session);
-    if (session.phase === 'gone') return this.control(...session.goodbye); // the gateway has not heard it
-    session.phase = 'open';
-    session.lost = { up: Math.max(0, written - session.received), down: Math.max(0, session.written - received) };
-    this.control(ATTACHED, session.key, u32(attach), u8(0), u64(session.received), u64(session.written));
-    for (const name of session.groups) this.control(JOIN, str(name), session.key);
-    for (const { packet, type } of [...session.unsent]) this.send(down(session.key, type, [packet]), [session]);
+    const rest = [...session.unsent];
+    if (session.live) {
+      session.phase = 'open';
+      session.lost = { up: Math.max(0, written - session.received), down: Math.max(0, session.written - received) };
+      this.control(ATTACHED, session.key, u32(attach), u8(0), u64(session.received), u64(session.written));
+      for (const name of session.groups) this.control(JOIN, str(name), session.key);
+    }
+    for (const { packet, type } of rest) this.send(down(session.key, type, [packet]), [session]);
+    if (session.phase === 'gone') this.control(...session.goodbye); // the gateway has not heard it
   }
 
   closed(key, attach, reason) {
