@@ -113,7 +113,7 @@ func (e *Endpoint) unpin(o *opening) {
 
 // open returns the OPEN of a session that is new on its endpoint.
 func (o *opening) open(kind byte) *forward {
-	return o.openPacket(&openBody{kind: kind, state: o.handed})
+	return o.openPacket(&openBody{kind: kind})
 }
 
 // resumedOpenLocked returns the OPEN of a session that goes on over another link. Endpoint.mu is held: what was written over
@@ -135,6 +135,9 @@ func (o *opening) openPacket(b *openBody) *forward {
 	if attributes := s.attributes.Load(); attributes != nil {
 		b.attributes = *attributes
 	}
+	if state := o.handed.Load(); state != nil { // in every OPEN, until it is known that one has come
+		b.state = *state
+	}
 	f := o.control(ctlOpen, appendOpen(beginControl(true, ctlOpen, 64+len(b.address)+len(b.attributes)+len(b.state)), b))
 	f.kind = b.kind
 	return f
@@ -151,18 +154,19 @@ func (e *Endpoint) closeOpening(o *opening, cause closeCause) {
 	case o.moving.Load() && cause != causeMoved: // it was told already
 		e.detach(o)
 		return
-	case attach != 0 && o.lane.Load() == nil:
-		e.owe(o.session.key, attach)
-		e.detach(o)
-		return
 	case attach == 0:
 		e.detach(o)
 		return
 	}
-	if err := e.enqueue(o.closing(cause)); err != nil {
-		o.session.gw.counts.add(controlUnsent) // with the link that is lost the session ends as well
-		if !o.moving.Load() {
-			e.detach(o)
+	switch l := e.chooseLane(o); { // any of the endpoint's links will do, where it has none
+	case l == nil:
+		e.owe(o)
+		e.detach(o)
+	case !l.session: // nobody is left to be told
+		e.detach(o)
+	default:
+		if f := o.closing(cause); e.enqueue(f) != nil {
+			f.settleControl(ErrNoLink)
 		}
 	}
 }
@@ -186,11 +190,16 @@ type debt struct {
 
 const maxDebts = 1 << 16 // more than that a grace time ends at the backend
 
-func (e *Endpoint) owe(key uint64, attach uint32) {
+// owe notes that a session's CLOSE is still to be told.
+func (e *Endpoint) owe(o *opening) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if len(e.debts) < maxDebts {
-		e.debts = append(e.debts, debt{key, attach})
+		e.debts = append(e.debts, debt{o.session.key, o.attach.Load()})
+	}
+	l := e.leastLocked()
+	e.mu.Unlock()
+	if l != nil { // it has come up just now
+		e.payDebts(l)
 	}
 }
 
@@ -214,6 +223,9 @@ func (f *forward) settleControl(err error) {
 	switch {
 	case f.control == ctlClose && o.moving.Load(): // CLOSED is still to come
 	case f.control == ctlClose:
+		if err != nil {
+			o.endpoint.owe(o)
+		}
 		o.endpoint.detach(o)
 	case err == nil:
 		o.kindWritten.Store(uint32(f.kind))

@@ -17,6 +17,7 @@ type Group struct {
 	mu      sync.Mutex // guards the rest; taken before backsession.mu
 	members map[string]*server.Conn
 	direct  map[string]*server.Conn // those that no lane reaches
+	prune   int                     // size of direct at which closed ones are looked for next
 	homes   map[*backsession]*backlink
 	lanes   map[*backlink][]*backsession // never changed, replaced
 	closed  bool
@@ -67,7 +68,11 @@ func (g *Group) Join(conns ...*server.Conn) {
 func (g *Group) add(conn *server.Conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed || conn.IsClosed() || g.members[conn.GetID()] != nil {
+	if len(g.direct) >= g.prune {
+		g.pruneLocked()
+		g.prune = 2*len(g.direct) + 16
+	}
+	if old := g.members[conn.GetID()]; g.closed || conn.IsClosed() || old != nil && !old.IsClosed() {
 		return false
 	}
 	g.members[conn.GetID()] = conn
@@ -83,6 +88,17 @@ func (g *Group) add(conn *server.Conn) bool {
 	return true
 }
 
+// pruneLocked takes those out whose leaving nobody tells the group about: direct clients that have closed.
+func (g *Group) pruneLocked() {
+	maps.DeleteFunc(g.direct, func(id string, conn *server.Conn) bool {
+		gone := conn.IsClosed()
+		if gone {
+			delete(g.members, id)
+		}
+		return gone
+	})
+}
+
 // Leave takes conns out.
 func (g *Group) Leave(conns ...*server.Conn) {
 	for _, conn := range conns {
@@ -93,9 +109,11 @@ func (g *Group) Leave(conns ...*server.Conn) {
 func (g *Group) leave(conn *server.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.members, conn.GetID())
-	delete(g.direct, conn.GetID())
-	s := g.b.sessionOf(conn)
+	s, member := g.b.sessionOf(conn), g.members[conn.GetID()]
+	if member != nil && g.b.sessionOf(member) == s && member.IsClosed() == conn.IsClosed() { // not a later one of the same ID
+		delete(g.members, conn.GetID())
+		delete(g.direct, conn.GetID())
+	}
 	if s == nil {
 		return
 	}
@@ -117,8 +135,10 @@ func (g *Group) place(s *backsession) {
 	id := s.carried.ID()
 	if s.closed {
 		delete(s.groups, g)
-		delete(g.members, id)
-		delete(g.direct, id)
+		if g.b.sessionOf(g.members[id]) == s {
+			delete(g.members, id)
+			delete(g.direct, id)
+		}
 		g.moveLocked(s, nil)
 		return
 	}
@@ -160,7 +180,7 @@ func (g *Group) moveLocked(s *backsession, l *backlink) {
 func (g *Group) Members() []*server.Conn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	maps.DeleteFunc(g.members, func(id string, conn *server.Conn) bool { return g.direct[id] != nil && conn.IsClosed() })
+	g.pruneLocked()
 	return slices.Collect(maps.Values(g.members))
 }
 
@@ -189,13 +209,6 @@ func (g *Group) castLanes(wst int, packet []byte) (direct []*server.Conn, missed
 	for l, sessions := range g.lanes {
 		missed = append(missed, g.b.sendCast(l, &castBody{kind: byte(wst), to: castGroup, group: g.name, payload: packet}, sessions)...)
 	}
-	for id, conn := range g.direct {
-		if conn.IsClosed() {
-			delete(g.direct, id)
-			delete(g.members, id)
-			continue
-		}
-		direct = append(direct, conn)
-	}
-	return direct, missed
+	g.pruneLocked()
+	return slices.AppendSeq(direct, maps.Values(g.direct)), missed
 }

@@ -183,22 +183,30 @@ func (l *backlink) becomeReady() error {
 	p.links++
 	p.leaving = false // it is back
 	p.mu.Unlock()
+	ready, err := l.sayReady(p)
+	if !ready { // the timer was faster
+		p.linkGone()
+		l.b.forgetPeer(p)
+		return nil
+	}
+	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
+	return err
+}
+
+func (l *backlink) sayReady(p *peer) (ready bool, err error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock() // so that DRAIN comes behind READY, and READY's state is the latest
 	l.mu.Lock()
-	over := l.phase == isOver // the timer was faster
-	if !over {
+	if ready = l.phase != isOver; ready {
 		l.phase, l.peer = isReady, p
 		l.timer.Stop()
 		l.timer = time.AfterFunc(linkSilence, l.checkSilence)
 	}
 	l.mu.Unlock()
-	if over {
-		p.linkGone()
-		return nil
+	if ready {
+		err = l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
 	}
-	l.b.log.Info("gateway linked", "gateway", l.conn.GetID(), "name", l.hello.name)
-	return l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
+	return ready, err
 }
 
 // checkSilence ends a link on which not even a PING came for too long: its gateway's host has vanished.

@@ -118,7 +118,7 @@ func (g *Gateway) castTo(l *link, s *session, kind int, payload *server.Shared) 
 		return
 	}
 	defer s.endDelivery()
-	o.received.Add(1)
+	o.hear()
 	s.conn.WriteShared(kind, payload)
 }
 

@@ -41,7 +41,7 @@ func (g *Gateway) deliver(l *link, data []byte) {
 	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
 	view := s.conn.View()
 	if l.session {
-		o.received.Add(1)
+		o.hear()
 		if kind := data[headerSize-1]; isMessageType(kind) && s.conn.IsWebsocket() {
 			view.SetWST(int(kind))
 		}
@@ -49,6 +49,13 @@ func (g *Gateway) deliver(l *link, data []byte) {
 		o.answered(g.now())
 	}
 	g.handleDelivery(e, view, data[headerSize:])
+}
+
+// hear counts a packet from the session's backend, which knows of the session, then.
+func (o *opening) hear() {
+	if o.received.Add(1) == 1 {
+		o.handed.Store(nil)
+	}
 }
 
 // isMessageType reports whether kind is a WebSocket type that clients get packets with: text or binary.

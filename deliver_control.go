@@ -99,6 +99,7 @@ func (g *Gateway) onAttached(l *link, a *attachedBody) {
 		return
 	}
 	o.resuming.Store(false)
+	o.handed.Store(nil)
 	e := l.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -52,7 +52,8 @@ type Endpoint struct {
 
 // NewEndpoint returns an endpoint that a gateway can reach the way cli connects. It starts nothing: a scanner may make
 // the same endpoints on every scan. The links are clones of cli, with its address and options and without its handlers;
-// cli itself is never run.
+// cli itself is never run. Its largest packet bounds what is forwarded; what comes from the endpoint may have 64 KiB in any case,
+// for the protocol's sake.
 func NewEndpoint(name string, cli *client.Client, options ...EndpointOption) *Endpoint {
 	e := &Endpoint{
 		name: name, template: cli, evaluator: defaultEvaluator, poolSize: DefaultEndpointConnectionPoolSize,

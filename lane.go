@@ -159,11 +159,15 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, orphans []
 		closes[f.opening] = closes[f.opening] || f.control == ctlClose
 	}
 	next := map[*opening]*link{}
+	stale := l.session && l.peer != e.peer // its backend has gone, and what was meant for that one is not for the next
 	for o := range e.openings {
 		if o.lane.Load() != l {
 			continue
 		}
 		to := e.leastLocked()
+		if stale {
+			to = nil
+		}
 		if to != nil && o.attach.Load() != 0 && !opens[o] && to.enqueue(o.resumedOpenLocked()) != nil {
 			to = nil // the session is resumed with its next packet
 		}
@@ -176,7 +180,7 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, orphans []
 	}
 	for _, f := range unsent {
 		to, open := next[f.opening]
-		if !open { // the session has ended, what it left behind has not
+		if !open && !stale { // the session has ended, what it left behind has not
 			to = e.leastLocked()
 		}
 		if f.failure = g.requeueLocked(f, to); f.failure != nil {

@@ -22,6 +22,9 @@ const (
 	reconnectJitter = 0.2
 )
 
+// leastMaxPacket is what a link takes whatever the client's limit is: the largest control packets, casts apart.
+const leastMaxPacket = 64 << 10
+
 var errLinkClosed = errors.New("closed by the endpoint")
 
 // link is one connection of an endpoint's pool. One that is lost never comes back: its slot makes another.
@@ -85,6 +88,9 @@ func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	l := &link{endpoint: e, gw: g, cli: client.CloneClient(e.template), dialed: time.Now(), probe: probe}
 	if e.negotiates {
 		l.cli.Offer(protocolSubprotocol)
+	}
+	if !e.plainOnly {
+		l.cli.RaiseMaxPacketSize(leastMaxPacket)
 	}
 	l.cli.RegConnectionOpenedEvent(func(*client.Client) { l.begin() })
 	l.cli.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {

@@ -222,8 +222,8 @@ func (s *session) arriveWith(mv *move, dest *Endpoint, state []byte) (failed []*
 // arriveLocked opens the session on an endpoint, so that it may send to it at once.
 func (s *session) arriveLocked(dest *Endpoint, state []byte) error {
 	f := s.openingPacketLocked(dest)
-	if f.opening.attach.Load() == 0 {
-		f.opening.handed = state
+	if f.opening.attach.Load() == 0 && len(state) > 0 {
+		f.opening.handed.Store(&state)
 	}
 	return dest.announce(f)
 }

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/client"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/server"
 )
@@ -186,6 +188,55 @@ func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
 		assert.EqualValues(t, 1, h.Stats().StrayControl)
 		for _, l := range links {
 			l.Close()
+		}
+		stop()
+	})
+}
+
+// A link takes what the protocol needs, however small the packets are that its client was limited to.
+func TestSmallestPacketsLink(t *testing.T) {
+	h := newHost(t, "tcp", nil)
+	e := gateway.NewEndpoint("game", dial("tcp", h.address, client.WithMaxPacketSize(16)))
+	attributes := func(*server.Conn) map[string]string { return map[string]string{"token": strings.Repeat("x", 4000)} }
+	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e), gateway.WithOpenAttributes(attributes))
+	ready(t, 1, e)
+	bot := newBot(t, "tcp", g.address)
+	assert.Equal(t, "0123456789abcdef", string(bot.ask(t, []byte("0123456789abcdef"))))
+	assert.Len(t, h.only(t).GetData("token"), 4000)
+	bot.Write([]byte("0123456789abcdef+"))
+	require.Eventually(t, func() bool { return g.Stats().ForwardsFailed == 1 }, patience, time.Millisecond, "the limit is still the client's")
+}
+
+// A direct client that comes back from where it was joins the group that it was in.
+func TestComesBackToTheGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := gwtest.NewNetwork()
+		h, stop := runMemHost(t, net, "a")
+		room := h.Group("room")
+		var conn *server.Conn
+		h.srv.RegConnectionReceivePacketEvent(func(_ *server.Server, c *server.Conn, _ []byte) { conn = c; room.Join(c) })
+		var first *server.Conn
+		for round := range 2 {
+			cli, got := net.ClientFrom("a", "203.0.113.7:4711"), make(chan []byte, 10)
+			cli.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) { got <- packet })
+			require.NoError(t, cli.Run())
+			cli.Write([]byte("x"))
+			assert.Equal(t, "x", string(<-got))
+			synctest.Wait()
+			if round == 0 {
+				first = conn
+				cli.Close()
+				synctest.Wait()
+				continue
+			}
+			require.Equal(t, first.GetID(), conn.GetID())
+			room.Leave(first) // which is another one
+			assert.NoError(t, room.Cast([]byte("hello")))
+			assert.Equal(t, "hello", string(<-got))
+			assert.Len(t, room.Members(), 1)
+			cli.Close()
+			synctest.Wait()
+			assert.Empty(t, room.Members())
 		}
 		stop()
 	})

@@ -53,18 +53,18 @@ type opening struct {
 	left     atomic.Int64 // when it was moved away, the same; 0: it wasn't
 
 	// Of a session on a backend that speaks the session protocol.
-	attach            atomic.Uint32 // number of the last OPEN; 0: none was sent
-	kindWritten       atomic.Uint32 // WebSocket type that the backend was told last
-	written, received atomic.Uint64 // packets handed to the kernel, and delivered
-	resuming          atomic.Bool   // OPEN, resumed, was sent, and ATTACHED has not come
-	cause             atomic.Uint32 // of its CLOSE, where it isn't the client's leaving
+	attach            atomic.Uint32          // number of the last OPEN; 0: none was sent
+	kindWritten       atomic.Uint32          // WebSocket type that the backend was told last
+	written, received atomic.Uint64          // packets handed to the kernel, and delivered
+	resuming          atomic.Bool            // OPEN, resumed, was sent, and ATTACHED has not come
+	handed            atomic.Pointer[[]byte] // state for OPEN, until its backend has answered; nil: none
+	cause             atomic.Uint32          // of its CLOSE, where it isn't the client's leaving
 
 	groups map[string]struct{} // guarded by groups.mu of its lane
 
 	moving atomic.Bool // CLOSE(moved) was sent
 
-	kind              int    // WebSocket type of what was queued last; guarded by session.mu, as is the next
-	handed            []byte // state for OPEN
+	kind              int    // WebSocket type of what was queued last; guarded by session.mu
 	sentThen, gotThen uint64 // written and received at the last resumed OPEN; guarded by Endpoint.mu, as are the next
 	lostUp, lostDown  uint64 // packets that lost links did not bring, so far
 }

@@ -161,6 +161,9 @@ func (c *Client) GetServerAddr() string { return c.core.GetServerAddr() }
 // MaxPacketSize returns the largest packet in bytes, without a gateway's header.
 func (c *Client) MaxPacketSize() int { return c.opts.maxPacket }
 
+// RaiseMaxPacketSize makes packets of n bytes pass in either direction, if the limit is lower; before Run.
+func (c *Client) RaiseMaxPacketSize(n int) { c.opts.maxPacket = max(c.opts.maxPacket, n) }
+
 // KeepsBoundaries reports whether packets arrive as they were sent: false with RawFramer only.
 func (c *Client) KeepsBoundaries() bool {
 	b, ok := c.core.(boundless)
