@@ -44,3 +44,10 @@ func Tombstones(b *Backend) int {
 
 // SpeaksSession reports whether the endpoint's links speak the session protocol.
 func SpeaksSession(e *Endpoint) bool { return e.speaksSession() }
+
+// GroupLanes returns how many links a group's casts go over.
+func GroupLanes(g *Group) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes)
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,20 @@ func newRawLink(t *testing.T, net *gwtest.Network, addr string) *rawLink {
 // control sends a control packet.
 func (l *rawLink) control(kind byte, body []byte) {
 	l.Write(append([]byte{0xDE, 0xAD, 0xBE, 0xEF, 0, 0, 0, 0, 0, 0, kind}, body...))
+}
+
+// kinds is what the packets are that have come since the last call: 0 is data.
+func (l *rawLink) kinds() []byte {
+	synctest.Wait()
+	all := []byte{}
+	for len(l.got) > 0 {
+		if packet := <-l.got; isControl(packet, false) {
+			all = append(all, packet[10])
+		} else {
+			all = append(all, 0)
+		}
+	}
+	return all
 }
 
 // The numbers of the control packets, as PROTOCOL.md has them.
@@ -80,8 +95,12 @@ func proofOf(secret []byte, role string, hello, welcome []byte) []byte {
 	return mac.Sum(nil)
 }
 
-func openBodyFor(key []byte) []byte {
-	b := append(bytes.Clone(key), 0, 0, 0, 1, 0)
+func openBodyFor(key []byte) []byte { return openBody(key, 1, 0) }
+
+func resumedBodyFor(key []byte, number byte) []byte { return openBody(key, number, 1) }
+
+func openBody(key []byte, number, flags byte) []byte {
+	b := append(bytes.Clone(key), 0, 0, 0, number, flags)
 	b = append(b, make([]byte, 16)...)
 	return append(b, 0, 3, 't', 'c', 'p', 0, 0, 0, 0, 0, 0, 0)
 }
