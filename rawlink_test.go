@@ -70,7 +70,7 @@ func keyIDOf(secret []byte) []byte {
 }
 
 // proofOf is written from PROTOCOL.md, apart from the library's own. helloBody and welcome are as they were sent.
-func proofOf(secret []byte, role string, hello, welcome []byte) []byte {
+func proofOf(secret []byte, role string, hello, welcome []byte, exporter ...byte) []byte {
 	mac := hmac.New(sha256.New, secret)
 	field := func(b []byte) {
 		mac.Write(binary.BigEndian.AppendUint32(nil, uint32(len(b))))
@@ -91,7 +91,7 @@ func proofOf(secret []byte, role string, hello, welcome []byte) []byte {
 	name = int(welcome[49])
 	field(welcome[50 : 50+name])
 	field(welcome[51+name : 59+name])
-	field(nil) // no TLS
+	field(exporter) // none without TLS
 	return mac.Sum(nil)
 }
 
