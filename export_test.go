@@ -42,6 +42,13 @@ func Tombstones(b *Backend) int {
 	return n
 }
 
+// Peers returns how many gateways the backend knows something about.
+func Peers(b *Backend) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.peers)
+}
+
 // SpeaksSession reports whether the endpoint's links speak the session protocol.
 func SpeaksSession(e *Endpoint) bool { return e.speaksSession() }
 
