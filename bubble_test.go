@@ -112,3 +112,24 @@ func (w *world) known() []string {
 }
 
 var errRegistry = errors.New("registry down")
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// memHost is a backend on a network in memory.
+type memHost struct {
+	*gateway.Backend
+	srv    *server.Server
+	opened atomic.Int32
+	got    atomic.Int32
+}
+
+func runMemHost(t *testing.T, net *gwtest.Network, addr string, options ...gateway.BackendOption) (h *memHost, stop func()) {
+	h = &memHost{srv: server.New("tcp", server.WithTransport(net.Transport()), server.WithLogger(quiet))}
+	h.Backend = gateway.NewBackend(h.srv, append(options, gateway.WithBackendLogger(quiet))...)
+	h.srv.RegConnectionOpenedEvent(func(*server.Server, *server.Conn) { h.opened.Add(1) })
+	h.srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) { h.got.Add(1); conn.Write(packet) })
+	ended := make(chan error, 1)
+	go func() { ended <- h.srv.Run(addr) }()
+	synctest.Wait()
+	return h, func() { h.srv.Shutdown(); assert.NoError(t, <-ended) }
+}

@@ -42,5 +42,19 @@ func Tombstones(b *Backend) int {
 	return n
 }
 
+// Peers returns how many gateways the backend knows something about.
+func Peers(b *Backend) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.peers)
+}
+
 // SpeaksSession reports whether the endpoint's links speak the session protocol.
 func SpeaksSession(e *Endpoint) bool { return e.speaksSession() }
+
+// GroupLanes returns how many links a group's casts go over.
+func GroupLanes(g *Group) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes)
+}

@@ -326,41 +326,6 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// A backend hears when a player's queue at the gateway fills up, and when it has room again; at most once in 100 ms.
-func TestFlow(t *testing.T) {
-	h := newHost(t, "tcp", func(*server.Conn, []byte) []byte { return nil })
-	type change struct {
-		congested bool
-		at        time.Time
-	}
-	changes := make(chan change, 100)
-	h.srv.RegConnectionCongestedEvent(func(_ *server.Server, conn *server.Conn, congested bool) {
-		assert.Equal(t, congested, conn.Congested())
-		changes <- change{congested, time.Now()}
-	})
-	e := h.endpoint()
-	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
-	ready(t, 1, e)
-	frozen, release := newFrozenBot(t, "tcp", g.address)
-	frozen.Write([]byte("hello"))
-	require.Eventually(t, func() bool { return h.srv.GetOnlineCount() == 1 }, patience, time.Millisecond)
-	conn := h.only(t)
-	for !conn.Congested() { // its sockets take some first
-		wrote := make(chan struct{})
-		conn.Write(make([]byte, 16<<10), func(error) { close(wrote) })
-		<-wrote
-		require.False(t, conn.IsClosed())
-		time.Sleep(time.Millisecond) // so that news can come before the queue is full
-	}
-	on := <-changes
-	assert.True(t, on.congested)
-	release()
-	off := <-changes
-	assert.False(t, off.congested)
-	assert.False(t, conn.Congested())
-	assert.GreaterOrEqual(t, off.at.Sub(on.at), 90*time.Millisecond)
-}
-
 // For players that come and go at random, through two gateways and two backends, each backend sees one opened and one closed for
 // each session, and no packet outside.
 func TestEventsOfManySessions(t *testing.T) {

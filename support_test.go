@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,12 @@ import (
 	"github.com/minotaur-gateway/gateway/server"
 )
 
-func TestMain(m *testing.M) { gwtest.Main(m) }
+func TestMain(m *testing.M) {
+	if backend := os.Getenv(gatewayProcessFor); backend != "" {
+		runGatewayProcess(backend)
+	}
+	gwtest.Main(m)
+}
 
 const patience = 10 * time.Second
 
