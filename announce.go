@@ -93,12 +93,12 @@ func (e *Endpoint) pin(o *opening) error {
 	return nil
 }
 
-// repeatFlow says again, behind an OPEN, that the client's queue is filling up. The caller holds the session's lock.
+// repeatFlow says again, behind an OPEN, whether the client's queue is filling up, if that was ever said: it may be that nobody
+// heard. The caller holds the session's lock.
 func (o *opening) repeatFlow() {
-	if o.session.flow.told {
-		if l := o.lane.Load(); l != nil {
-			l.tell(o.flowPacket(true))
-		}
+	f := &o.session.flow
+	if l := o.lane.Load(); f.at != 0 && l != nil && l.session && o.attach.Load() != 0 {
+		l.tell(o.flowPacket(f.told))
 	}
 }
 

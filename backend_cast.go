@@ -77,11 +77,14 @@ func (b *Backend) castKeys(l *backlink, sessions []*backsession, wst int, packet
 // packet by itself, which waits there for another link, or fails as any write does.
 func (b *Backend) sendCast(l *backlink, c *castBody, sessions []*backsession) (missed []*backsession) {
 	data := appendCast(beginControl(false, ctlCast, 16+len(c.keys)+len(c.group)+len(c.payload)), c)
+	wst, packet := int(c.kind), data[len(data)-len(c.payload):]
 	err := l.conn.Enqueue(frame.NewPacket(linkPacketType, data, func(err error) {
-		if err == nil {
-			for _, s := range sessions {
-				s.written.Add(1)
-			}
+		if err != nil { // the link is lost, and its sessions may go on
+			writeEach(sessions, wst, packet)
+			return
+		}
+		for _, s := range sessions {
+			s.written.Add(1)
 		}
 	}))
 	if err != nil {

@@ -92,7 +92,7 @@ func (g *Gateway) cast(l *link, c *castBody) {
 	case castKeys:
 		for keys := c.keys; len(keys) >= keySize; keys = keys[keySize:] {
 			if s, ok := g.keys.sessions.Get(getKey(keys)); ok {
-				g.castTo(l, s, int(c.kind), payload)
+				g.castTo(l, s, nil, int(c.kind), payload)
 			} else {
 				g.counts.add(fromEndpoints)
 				g.counts.add(droppedUnknown)
@@ -100,19 +100,19 @@ func (g *Gateway) cast(l *link, c *castBody) {
 		}
 	case castGroup:
 		for _, o := range l.groups.of(c.group) {
-			g.castTo(l, o.session, int(c.kind), payload)
+			g.castTo(l, o.session, o, int(c.kind), payload)
 		}
 	case castAll:
 		for _, o := range l.endpoint.openingsOn(l) {
-			g.castTo(l, o.session, int(c.kind), payload)
+			g.castTo(l, o.session, o, int(c.kind), payload)
 		}
 	}
 }
 
-// castTo writes to one client, if it is open on l.
-func (g *Gateway) castTo(l *link, s *session, kind int, payload *server.Shared) {
+// castTo writes to one client, if it is open on l, by this opening where one is given: the client may have left, and be back.
+func (g *Gateway) castTo(l *link, s *session, member *opening, kind int, payload *server.Shared) {
 	g.counts.add(fromEndpoints)
-	o, why, _ := g.admitDelivery(l, s)
+	o, why, _ := g.admitDelivery(l, s, member)
 	if o == nil { // it has just left: no news where a packet is for many
 		g.counts.add(why)
 		return

@@ -110,6 +110,7 @@ func TestGroupCastLeavesOutWhoHasLeft(t *testing.T) {
 				assert.Zero(t, stats.PacketsDelivered-before.PacketsDelivered)
 
 				close(gate)
+				synctest.Wait()
 				lane.castGroup("room", "three")
 				synctest.Wait()
 				assert.Empty(t, got)

@@ -32,7 +32,7 @@ func (g *Gateway) deliver(l *link, data []byte) {
 		g.counts.drop(g.log, droppedUnknown, "no such client", e)
 		return
 	}
-	o, why, reason := g.admitDelivery(l, s)
+	o, why, reason := g.admitDelivery(l, s, nil)
 	if o == nil {
 		g.counts.drop(g.log, why, reason, e)
 		return
@@ -64,9 +64,9 @@ func isMessageType(kind byte) bool {
 }
 
 // admitDelivery returns the opening on which a session may get a packet that came over l, which endDelivery has to follow, or
-// nil, and what that counts as.
-func (g *Gateway) admitDelivery(l *link, s *session) (o *opening, why counter, reason string) {
-	o, gone := s.beginDelivery(l)
+// nil, and what that counts as. only is the opening that it is for, nil: the one that there is.
+func (g *Gateway) admitDelivery(l *link, s *session, only *opening) (o *opening, why counter, reason string) {
+	o, gone := s.beginDelivery(l, only)
 	switch {
 	case gone:
 		return nil, droppedUnknown, "client has left"

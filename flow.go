@@ -46,9 +46,7 @@ func (s *session) tellFlow() {
 	}
 	s.flow.told, s.flow.at = congested, now
 	for _, o := range s.openings {
-		if l := o.lane.Load(); l != nil && l.session && o.attach.Load() != 0 {
-			l.tell(o.flowPacket(congested))
-		}
+		o.repeatFlow()
 	}
 }
 

@@ -130,8 +130,13 @@ func (e *Endpoint) leastLocked() *link {
 // ended, and it has handed over what it did not write.
 func (e *Endpoint) linkLost(l *link) {
 	g := e.gw.Load()
-	failed, orphans := e.moveLanes(g, l)
+	failed, resumed, orphans := e.moveLanes(g, l)
 	g.rebuild()
+	for _, o := range resumed {
+		o.session.mu.Lock()
+		o.repeatFlow()
+		o.session.mu.Unlock()
+	}
 	for _, s := range orphans {
 		s.leave(e)
 	}
@@ -140,9 +145,9 @@ func (e *Endpoint) linkLost(l *link) {
 	}
 }
 
-// moveLanes returns the packets that no link could take, each with its failure, and the sessions that wait for a word from this
-// endpoint that will not come.
-func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, orphans []*session) {
+// moveLanes returns the packets that no link could take, each with its failure, the sessions that go on over another link, and
+// those that wait for a word from this endpoint that will not come.
+func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, resumed []*opening, orphans []*session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.up = false
@@ -192,9 +197,11 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, orphans []
 		if to != nil && o.moving.Load() && !closes[o] { // the answer to its CLOSE is lost, or the CLOSE itself
 			_ = g.requeueLocked(o.closing(causeMoved), to)
 		}
-		o.lane.Store(to)
+		if o.lane.Store(to); to != nil {
+			resumed = append(resumed, o)
+		}
 	}
-	return failed, orphans
+	return failed, resumed, orphans
 }
 
 // requeueLocked queues a lost link's packet on another one, or says why that can't be.

@@ -20,8 +20,9 @@ const (
 type rawBackend struct {
 	w *world
 
-	mu    sync.Mutex // guards the rest
-	links []*rawBacklink
+	mu       sync.Mutex // guards the rest
+	links    []*rawBacklink
+	instance byte // of the backend that the next link finds
 }
 
 // rawBacklink is a link at its end.
@@ -66,11 +67,13 @@ func (l *rawBacklink) packet(packet []byte) {
 	}
 	switch p.kind {
 	case hello:
-		l.conn.Write(forgedWelcome(1, nil, nil, p.body))
-		l.conn.Write(forgedReady())
+		answer := forgedWelcome(1, nil, nil, p.body)
 		l.b.mu.Lock()
+		answer[12] = l.b.instance // its first byte
 		l.b.links = append(l.b.links, l)
 		l.b.mu.Unlock()
+		l.conn.Write(answer)
+		l.conn.Write(forgedReady())
 	case ping:
 		l.control(pong, p.body)
 	default:
@@ -104,12 +107,15 @@ func (b *rawBackend) lanes() (busy, idle *rawBacklink) {
 }
 
 // only returns the backend's one link.
-func (b *rawBackend) only() *rawBacklink {
+func (b *rawBackend) only() *rawBacklink { return b.newest(1) }
+
+// newest returns the last of the n links that there were so far.
+func (b *rawBackend) newest(n int) *rawBacklink {
 	synctest.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	require.Len(b.w.t, b.links, 1)
-	return b.links[0]
+	require.Len(b.w.t, b.links, n)
+	return b.links[n-1]
 }
 
 // control says a control packet.

@@ -151,15 +151,15 @@ func (s *session) bindLocked(e *Endpoint) {
 }
 
 // beginDelivery returns the session's opening for one packet that came over l, nil if l may not send to it, or gone if the
-// client has left. endDelivery has to follow where it is not nil.
-func (s *session) beginDelivery(l *link) (o *opening, gone bool) {
+// client has left. endDelivery has to follow where it is not nil. only is the one opening that will do, nil: any.
+func (s *session) beginDelivery(l *link, only *opening) (o *opening, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaving {
 		return nil, true
 	}
 	o = s.findLocked(l.endpoint)
-	if o == nil || l.session && !o.on(l) {
+	if o == nil || only != nil && o != only || l.session && !o.on(l) {
 		return nil, false
 	}
 	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
