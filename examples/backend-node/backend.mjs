@@ -379,8 +379,8 @@ class Link {
   }
 
   closed(key, attach, reason) {
-    const session = this.gateway.sessions.get(key.toString('hex'));
-    if (session && attach < session.attach) return;
+    let session = this.gateway.sessions.get(key.toString('hex'));
+    if (attach < session?.attach) session = undefined; // a late one, which is not about this session
     let state = Buffer.alloc(0);
     if (reason === MOVED && session?.live) {
       try {

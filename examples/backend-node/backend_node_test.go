@@ -768,6 +768,8 @@ func TestSessionStates(t *testing.T) {
 	_, err := io.ReadAll(a)
 	assert.False(t, errors.Is(err, os.ErrDeadlineExceeded), "the old lane is closed")
 	b.send(t, nobody+"08"+key+"00000001 01") // a late one
+	b.send(t, nobody+"08"+key+"00000001 02") // another, for whose answer a gateway may be waiting
+	b.control(t, "09"+key+"00000001 00000000", "CLOSED, of a number that is past")
 	b.ask(t, "count", "46")
 	b.opens(t, 3, 0, 0, 0, "") // CLOSE got lost
 	b.ask(t, "count", "1")
