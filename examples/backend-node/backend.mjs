@@ -23,6 +23,7 @@ const MAX_STATE = 32 << 10;
 const MAX_WAITING = 4 << 20; // bytes that wait for one session, or for one link
 const TURN = 64; // packets that are handled before it is another link's turn
 const HANDSHAKE = 2000, SILENCE = 10, GRACE = 10_000; // ms, s, ms
+const MAX_EXPIRED = 1 << 16, EXPIRED_GRACES = 10; // sessions whose counts are kept, and for how many grace times
 
 export const WORKING = 0, DRAINING = 1, LEAVING = 2;
 
@@ -184,6 +185,12 @@ export class Session extends EventEmitter {
     if (!groups.get(name).size) groups.delete(name);
   }
 
+  // attached answers OPEN, resumed, in which the gateway told its counts: from here on both sides know what was lost.
+  attached(anew, written, received) {
+    this.lost = { up: Math.max(0, written - this.received), down: Math.max(0, this.written - received) };
+    this.link.control(ATTACHED, this.key, u32(this.attach), u8(anew), u64(this.received), u64(this.written));
+  }
+
   // end forgets the session: its gateway has closed it, or has not come back in time.
   end(reason) {
     if (this.phase === 'closed') return;
@@ -194,6 +201,17 @@ export class Session extends EventEmitter {
     this.gateway.sessions.delete(this.id);
     this.gateway.tidy();
     if (!known) this.finish(reason);
+  }
+
+  // expire ends a session that its gateway has not taken up in time. Should it do so after all, the counts go on.
+  expire() {
+    const { expired, backend } = this.gateway;
+    if (this.phase === 'detached' && expired.size < MAX_EXPIRED) {
+      const { received, written } = this;
+      const timer = setTimeout(() => this.gateway.recall(this.id), EXPIRED_GRACES * backend.grace).unref();
+      expired.set(this.id, { timer, counts: { received, written } });
+    }
+    this.end('lost');
   }
 
   finish(reason) {
@@ -216,11 +234,21 @@ export class Session extends EventEmitter {
 class Gateway {
   sessions = new Map();
   links = new Set();
+  expired = new Map(); // counts of sessions
   leaving = false;
 
   constructor(backend, id, name) { Object.assign(this, { backend, id, name }); }
 
-  tidy() { if (!this.sessions.size && !this.links.size) this.backend.gateways.delete(this.id); }
+  // recall returns what is known of a session that has expired, and forgets it.
+  recall(id) {
+    const { timer, counts } = this.expired.get(id) ?? {};
+    clearTimeout(timer);
+    this.expired.delete(id);
+    this.tidy();
+    return counts;
+  }
+
+  tidy() { if (!this.sessions.size && !this.links.size && !this.expired.size) this.backend.gateways.delete(this.id); }
 }
 
 // Link is one connection of a gateway.
@@ -345,11 +373,12 @@ class Link {
     if (before && attach <= before.attach) return;
     if (before && resumed) return this.attach(before, attach, written, received, type);
     before?.end('opened anew');
-    const fields = { link: this, attach, type, transport, address, attributes, state };
+    const past = this.gateway.recall(key.toString('hex'));
+    const fields = { link: this, attach, type, transport, address, attributes, state, ...(resumed && past) };
     const session = new Session(this.gateway, Buffer.from(key), fields);
     this.sessions.add(session);
-    // It has had nothing: if its first OPEN was lost, so was what came behind it.
-    if (resumed) this.control(ATTACHED, key, u32(attach), u8(1), u64(0), u64(0));
+    // If it hasn't expired, it has had nothing: if its first OPEN was lost, so was what came behind it.
+    if (resumed) session.attached(1, written, received);
     try {
       this.backend.emit('session', session);
     } catch (err) {
@@ -370,8 +399,7 @@ class Link {
     const rest = [...session.unsent];
     if (session.live) {
       session.phase = 'open';
-      session.lost = { up: Math.max(0, written - session.received), down: Math.max(0, session.written - received) };
-      this.control(ATTACHED, session.key, u32(attach), u8(0), u64(session.received), u64(session.written));
+      session.attached(0, written, received);
       for (const name of session.groups) this.control(JOIN, str(name), session.key);
     }
     for (const { packet, type } of rest) this.send(down(session.key, type, [packet]), [session]);
@@ -391,6 +419,7 @@ class Link {
       }
     }
     session?.end(REASONS[reason] ?? 'closed');
+    this.gateway.recall(key.toString('hex')); // its counts are of no use any more
     if (reason === MOVED) this.control(CLOSED, key, u32(attach), blob(state)); // behind what was written before
   }
 
@@ -435,7 +464,7 @@ class Link {
       session.link = null;
       if (session.phase === 'open') session.phase = 'detached';
       if (this.gateway.leaving) session.end(REASONS[4]);
-      else session.timer = setTimeout(() => session.end('lost'), this.backend.grace);
+      else session.timer = setTimeout(() => session.expire(), this.backend.grace);
     }
     this.gateway.tidy();
     this.backend.emit('unlink', this.gateway.name, why);

@@ -809,3 +809,46 @@ func TestSessionStates(t *testing.T) {
 	d.opens(t, 9, 1, 1, 1, "")
 	d.control(t, "06"+key+"00000009 01 0000000000000000 0000000000000000", "ATTACHED, opened anew")
 }
+
+// A session that has expired is opened anew, and its counts go on: what was lost meanwhile is counted, and what came is not. One
+// that is opened afresh begins to count anew.
+func TestExpiredSession(t *testing.T) {
+	n := startNode(t, "--grace", "300")
+	expire := func(times int) {
+		require.Eventually(t, func() bool { return strings.Count(n.log.String(), "expired 203.0.113.7:4711") == times }, patience,
+			time.Millisecond)
+	}
+	a := dialRaw(t, n.address)
+	a.link(t)
+	a.opens(t, 1, 0, 0, 0, "")
+	a.ask(t, "count", "1")
+	a.ask(t, "hello", "hello")
+	a.Close()
+	expire(1)
+	b := dialRaw(t, n.address)
+	b.link(t)
+	b.opens(t, 2, 1, 3, 1, "")
+	b.control(t, "06"+key+"00000002 01 0000000000000002 0000000000000002", "ATTACHED, opened anew, with its counts")
+	b.ask(t, "count", "1")
+	b.Close()
+	expire(2)
+	c := dialRaw(t, n.address)
+	c.link(t)
+	c.opens(t, 3, 0, 0, 0, "")
+	c.ask(t, "opens", "3")
+	d := dialRaw(t, n.address)
+	d.link(t)
+	d.opens(t, 4, 1, 1, 1, "")
+	d.control(t, "06"+key+"00000004 00 0000000000000001 0000000000000001", "ATTACHED, of one that was opened afresh")
+	d.send(t, nobody+"08"+key+"00000004 01")
+	d.opens(t, 5, 1, 1, 1, "")
+	d.control(t, "06"+key+"00000005 01 0000000000000000 0000000000000000", "ATTACHED, of one that was closed")
+	d.ask(t, "count", "1")
+	d.Close()
+	expire(3)
+	e := dialRaw(t, n.address)
+	e.link(t)
+	e.send(t, nobody+"08"+key+"00000005 01")
+	e.opens(t, 6, 1, 1, 1, "")
+	e.control(t, "06"+key+"00000006 01 0000000000000000 0000000000000000", "ATTACHED, of one that was closed when it had expired")
+}
