@@ -59,6 +59,18 @@ class Reader {
   str() { return this.take(this.u8()); }
   blob() { return this.take(this.u32()); }
 
+  key() {
+    const key = this.take(6);
+    if (key.equals(NOBODY)) throw new Refused('malformed packet: about nobody');
+    return key;
+  }
+
+  state() {
+    const state = this.blob();
+    if (state.length > MAX_STATE) throw new Refused('malformed packet: state too large');
+    return state;
+  }
+
   // Attributes may be nothing at all: their length is 0 then, and there is no number of pairs.
   attributes() {
     const r = new Reader(this.take(this.u16()));
@@ -304,6 +316,7 @@ class Link {
     const hello = await next(HELLO);
     const versions = hello.take(2), theirs = hello.take(16), theirNonce = hello.take(32), theirName = hello.str();
     const ids = Array.from({ length: hello.u8() }, () => hello.take(8));
+    if (!versions[0] || versions[0] > versions[1]) throw new Refused('malformed packet: versions');
     if (versions[0] > VERSION || versions[1] < VERSION) throw new Refused('no common version');
     const secret = secrets.find((each) => ids.some((id) => id.equals(keyId(each))));
     if (secrets.length && !secret) throw new Refused('no common secret');
@@ -327,6 +340,7 @@ class Link {
     this.gateway = gateways.get(id) ?? new Gateway(this.backend, id, theirName.toString());
     gateways.set(id, this.gateway);
     this.gateway.links.add(this);
+    this.gateway.leaving = false; // it is back
     this.backend.links.add(this);
     this.backend.emit('link', this.gateway.name);
   }
@@ -344,16 +358,16 @@ class Link {
     const r = new Reader(body);
     switch (r.u8()) {
       case OPEN: return this.opened(r);
-      case CLOSE: return this.closed(r.take(6), r.u32(), r.u8());
+      case CLOSE: return this.closed(r.key(), r.u32(), r.u8());
       case TYPE: {
-        const session = find(r.take(6)), type = r.u8();
+        const session = find(r.key()), type = r.u8();
         if (session?.link === this) session.type = type;
         return;
       }
       case FLOW:
         while (r.data.length) {
-          const session = find(r.take(6)), congested = r.u8() === 1;
-          if (!session?.live || session.congested === congested) continue;
+          const session = find(r.key()), congested = r.u8() !== 0;
+          if (session?.link !== this || !session.live || session.congested === congested) continue;
           session.congested = congested;
           session.fire('flow', congested);
         }
@@ -362,13 +376,14 @@ class Link {
       case GOAWAY:
         r.u8();
         this.gateway.leaving = true;
-        for (const session of [...this.gateway.sessions.values()]) if (!session.link) session.end(REASONS[4]);
+        return;
+      case HELLO: case AUTH: throw new Refused('handshake: it is over');
     }
   }
 
   opened(r) {
-    const key = r.take(6), attach = r.u32(), resumed = r.u8() & 1, written = r.u64(), received = r.u64(), type = r.u8();
-    const transport = r.str().toString(), address = r.str().toString(), attributes = r.attributes(), state = r.blob();
+    const key = r.key(), attach = r.u32(), resumed = r.u8() & 1, written = r.u64(), received = r.u64(), type = r.u8();
+    const transport = r.str().toString(), address = r.str().toString(), attributes = r.attributes(), state = r.state();
     const before = this.gateway.sessions.get(key.toString('hex'));
     if (before && attach <= before.attach) return;
     if (before && resumed) return this.attach(before, attach, written, received, type);

@@ -716,6 +716,7 @@ func TestRefuses(t *testing.T) {
 		{"a player's packet first", false, func(r raw) { r.send(t, key+"68656c6c6f") }},
 		{"a PING first", false, func(r raw) { r.send(t, nobody+"10 0000000000000001") }},
 		{"half a HELLO", false, func(r raw) { r.send(t, hello[:60]) }},
+		{"no version", false, func(r raw) { r.send(t, nobody+"010001"+hello[18:]) }},
 		{"a later version", false, func(r raw) { r.send(t, nobody+"010209"+hello[18:]) }},
 		{"not a gateway", false, func(r raw) { _, _ = r.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }},
 		{"too large", true, func(r raw) { _, _ = r.Write([]byte{0, 1, 0, 65}) }},
@@ -727,6 +728,13 @@ func TestRefuses(t *testing.T) {
 		{"a state longer than its OPEN", true, func(r raw) {
 			r.send(t, nobody+"05"+key+"00000001 00 0000000000000000 0000000000000000 00 00 00 0000 00000001")
 		}},
+		{"a state that is too large", true, func(r raw) { r.opens(t, 1, 0, 0, 0, strings.Repeat("x", 32<<10+1)) }},
+		{"an OPEN of nobody", true, func(r raw) {
+			r.send(t, nobody+"05"+nobody+"00000001 00 0000000000000000 0000000000000000 00 00 00 0000 00000000")
+		}},
+		{"a FLOW about nobody", true, func(r raw) { r.send(t, nobody+"12"+nobody+"01") }},
+		{"another HELLO", true, func(r raw) { r.send(t, hello) }},
+		{"an AUTH that is not due", true, func(r raw) { r.send(t, nobody+"03 00") }},
 		{"half a FLOW", true, func(r raw) { r.send(t, nobody+"12"+key+"01 cb00") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -754,23 +762,26 @@ func TestSessionStates(t *testing.T) {
 	a.ask(t, "count", "42")
 	a.opens(t, 1, 0, 0, 0, "") // a late one
 	b.send(t, key+"78")        // not its lane
+	b.send(t, nobody+"07"+key+"01")
+	b.send(t, nobody+"12"+key+"01")
 	b.send(t, nobody+"10 0000000000000001")
 	b.control(t, "11 0000000000000001", "PONG")
 	a.ask(t, "count", "43")
+	a.ask(t, "who", `{"address":"203.0.113.7:4711","transport":"tcp","type":0,"congested":false,"attributes":{}}`)
 	a.send(t, nobody+"12"+key+"01")
 	a.send(t, nobody+"07"+key+"02")
 	a.ask(t, "who", `{"address":"203.0.113.7:4711","transport":"tcp","type":2,"congested":true,"attributes":{}}`)
 	a.send(t, nobody+"12"+key+"00")
 	a.ask(t, "who", `{"address":"203.0.113.7:4711","transport":"tcp","type":2,"congested":false,"attributes":{}}`)
 
-	b.opens(t, 2, 1, 6, 3, "")
-	b.control(t, "06"+key+"00000002 00 0000000000000004 0000000000000004", "ATTACHED")
+	b.opens(t, 2, 1, 7, 4, "")
+	b.control(t, "06"+key+"00000002 00 0000000000000005 0000000000000005", "ATTACHED")
 	_, err := io.ReadAll(a)
 	assert.False(t, errors.Is(err, os.ErrDeadlineExceeded), "the old lane is closed")
 	b.send(t, nobody+"08"+key+"00000001 01") // a late one
 	b.send(t, nobody+"08"+key+"00000001 02") // another, for whose answer a gateway may be waiting
 	b.control(t, "09"+key+"00000001 00000000", "CLOSED, of a number that is past")
-	b.ask(t, "count", "46")
+	b.ask(t, "count", "47")
 	b.opens(t, 3, 0, 0, 0, "") // CLOSE got lost
 	b.ask(t, "count", "1")
 	b.ask(t, "opens", "2")
