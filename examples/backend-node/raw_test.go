@@ -98,40 +98,43 @@ func TestRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		linked bool
+		why    string
 		send   func(r raw)
 	}{
-		{"silence", false, func(raw) {}},
-		{"a player's packet first", false, func(r raw) { r.send(t, key+"68656c6c6f") }},
-		{"a PING first", false, func(r raw) { r.send(t, nobody+"10 0000000000000001") }},
-		{"half a HELLO", false, func(r raw) { r.send(t, hello[:60]) }},
-		{"no version", false, func(r raw) { r.send(t, nobody+"010001"+hello[18:]) }},
-		{"a later version", false, func(r raw) { r.send(t, nobody+"010209"+hello[18:]) }},
-		{"not a gateway", false, func(r raw) { _, _ = r.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }},
-		{"too large", true, func(r raw) { _, _ = r.Write([]byte{0, 1, 0, 65}) }},
-		{"no header", true, func(r raw) { _, _ = r.Write([]byte{0, 0, 0, 1, 0xDE}) }},
-		{"another identifier", true, func(r raw) { _, _ = r.Write([]byte("\x00\x00\x00\x0aabcdefghij")) }},
-		{"no type", true, func(r raw) { r.send(t, nobody) }},
-		{"half a PING", true, func(r raw) { r.send(t, nobody+"10 00000000") }},
-		{"half an OPEN", true, func(r raw) { r.send(t, nobody+"05"+key+"00000001 00") }},
-		{"a state longer than its OPEN", true, func(r raw) {
+		{"silence", false, "takes too long", func(raw) {}},
+		{"a player's packet first", false, "not the packet of type 1", func(r raw) { r.send(t, key+"68656c6c6f") }},
+		{"a PING first", false, "not the packet of type 1", func(r raw) { r.send(t, nobody+"10 0000000000000001") }},
+		{"half a HELLO", false, "too short", func(r raw) { r.send(t, hello[:60]) }},
+		{"no version", false, "malformed packet: versions", func(r raw) { r.send(t, nobody+"010001"+hello[18:]) }},
+		{"a later version", false, "no common version", func(r raw) { r.send(t, nobody+"010209"+hello[18:]) }},
+		{"not a gateway", false, "packet of 1195725856 bytes", func(r raw) { _, _ = r.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }},
+		{"too large", true, "packet of 65601 bytes", func(r raw) { _, _ = r.Write([]byte{0, 1, 0, 65}) }},
+		{"no header", true, "no header", func(r raw) { _, _ = r.Write([]byte{0, 0, 0, 1, 0xDE}) }},
+		{"another identifier", true, "no header", func(r raw) { _, _ = r.Write([]byte("\x00\x00\x00\x0aabcdefghij")) }},
+		{"no type", true, "too short", func(r raw) { r.send(t, nobody) }},
+		{"half a PING", true, "too short", func(r raw) { r.send(t, nobody+"10 00000000") }},
+		{"half an OPEN", true, "too short", func(r raw) { r.send(t, nobody+"05"+key+"00000001 00") }},
+		{"a state longer than its OPEN", true, "too short", func(r raw) {
 			r.send(t, nobody+"05"+key+"00000001 00 0000000000000000 0000000000000000 00 00 00 0000 00000001")
 		}},
-		{"a state that is too large", true, func(r raw) { r.opens(t, 1, 0, 0, 0, strings.Repeat("x", 32<<10+1)) }},
-		{"an OPEN of nobody", true, func(r raw) {
+		{"a state that is too large", true, "state too large", func(r raw) { r.opens(t, 1, 0, 0, 0, strings.Repeat("x", 32<<10+1)) }},
+		{"an OPEN of nobody", true, "about nobody", func(r raw) {
 			r.send(t, nobody+"05"+nobody+"00000001 00 0000000000000000 0000000000000000 00 00 00 0000 00000000")
 		}},
-		{"a FLOW about nobody", true, func(r raw) { r.send(t, nobody+"12"+nobody+"01") }},
-		{"another HELLO", true, func(r raw) { r.send(t, hello) }},
-		{"an AUTH that is not due", true, func(r raw) { r.send(t, nobody+"03 00") }},
-		{"half a FLOW", true, func(r raw) { r.send(t, nobody+"12"+key+"01 cb00") }},
+		{"a FLOW about nobody", true, "about nobody", func(r raw) { r.send(t, nobody+"12"+nobody+"01") }},
+		{"another HELLO", true, "handshake: it is over", func(r raw) { r.send(t, hello) }},
+		{"an AUTH that is not due", true, "handshake: it is over", func(r raw) { r.send(t, nobody+"03 00") }},
+		{"half a FLOW", true, "too short", func(r raw) { r.send(t, nobody+"12"+key+"01 cb00") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := dialRaw(t, n.address)
 			if test.linked {
 				r.link(t)
 			}
+			known := len(n.log.String())
 			test.send(r)
 			r.ended(t, "it is not closed")
+			require.Eventually(t, func() bool { return strings.Contains(n.log.String()[known:], test.why) }, patience, time.Millisecond)
 		})
 	}
 	good.send(t, nobody+"77 ff")                    // a type that nobody knows
