@@ -23,6 +23,7 @@ const MAX_STATE = 32 << 10;
 const MAX_WAITING = 4 << 20; // bytes that wait for one session, or for one link
 const TURN = 64; // packets that are handled before it is another link's turn
 const HANDSHAKE = 2000, SILENCE = 10, GRACE = 10_000; // ms, s, ms
+const MAX_EXPIRED = 1 << 16, EXPIRED_GRACES = 10; // sessions whose counts are kept, and for how many grace times
 
 export const WORKING = 0, DRAINING = 1, LEAVING = 2;
 
@@ -57,6 +58,18 @@ class Reader {
   u64() { return Number(this.take(8).readBigUInt64BE()); }
   str() { return this.take(this.u8()); }
   blob() { return this.take(this.u32()); }
+
+  key() {
+    const key = this.take(6);
+    if (key.equals(NOBODY)) throw new Refused('malformed packet: about nobody');
+    return key;
+  }
+
+  state() {
+    const state = this.blob();
+    if (state.length > MAX_STATE) throw new Refused('malformed packet: state too large');
+    return state;
+  }
 
   // Attributes may be nothing at all: their length is 0 then, and there is no number of pairs.
   attributes() {
@@ -184,6 +197,12 @@ export class Session extends EventEmitter {
     if (!groups.get(name).size) groups.delete(name);
   }
 
+  // attached answers OPEN, resumed, in which the gateway told its counts: from here on both sides know what was lost.
+  attached(anew, written, received) {
+    this.lost = { up: Math.max(0, written - this.received), down: Math.max(0, this.written - received) };
+    this.link.control(ATTACHED, this.key, u32(this.attach), u8(anew), u64(this.received), u64(this.written));
+  }
+
   // end forgets the session: its gateway has closed it, or has not come back in time.
   end(reason) {
     if (this.phase === 'closed') return;
@@ -194,6 +213,17 @@ export class Session extends EventEmitter {
     this.gateway.sessions.delete(this.id);
     this.gateway.tidy();
     if (!known) this.finish(reason);
+  }
+
+  // expire ends a session that its gateway has not taken up in time. Should it do so after all, the counts go on.
+  expire() {
+    const { expired, backend } = this.gateway;
+    if (this.phase === 'detached' && expired.size < MAX_EXPIRED) {
+      const { received, written } = this;
+      const timer = setTimeout(() => this.gateway.recall(this.id), EXPIRED_GRACES * backend.grace).unref();
+      expired.set(this.id, { timer, counts: { received, written } });
+    }
+    this.end('lost');
   }
 
   finish(reason) {
@@ -216,11 +246,21 @@ export class Session extends EventEmitter {
 class Gateway {
   sessions = new Map();
   links = new Set();
+  expired = new Map(); // counts of sessions
   leaving = false;
 
   constructor(backend, id, name) { Object.assign(this, { backend, id, name }); }
 
-  tidy() { if (!this.sessions.size && !this.links.size) this.backend.gateways.delete(this.id); }
+  // recall returns what is known of a session that has expired, and forgets it.
+  recall(id) {
+    const { timer, counts } = this.expired.get(id) ?? {};
+    clearTimeout(timer);
+    this.expired.delete(id);
+    this.tidy();
+    return counts;
+  }
+
+  tidy() { if (!this.sessions.size && !this.links.size && !this.expired.size) this.backend.gateways.delete(this.id); }
 }
 
 // Link is one connection of a gateway.
@@ -276,6 +316,7 @@ class Link {
     const hello = await next(HELLO);
     const versions = hello.take(2), theirs = hello.take(16), theirNonce = hello.take(32), theirName = hello.str();
     const ids = Array.from({ length: hello.u8() }, () => hello.take(8));
+    if (!versions[0] || versions[0] > versions[1]) throw new Refused('malformed packet: versions');
     if (versions[0] > VERSION || versions[1] < VERSION) throw new Refused('no common version');
     const secret = secrets.find((each) => ids.some((id) => id.equals(keyId(each))));
     if (secrets.length && !secret) throw new Refused('no common secret');
@@ -299,6 +340,7 @@ class Link {
     this.gateway = gateways.get(id) ?? new Gateway(this.backend, id, theirName.toString());
     gateways.set(id, this.gateway);
     this.gateway.links.add(this);
+    this.gateway.leaving = false; // it is back
     this.backend.links.add(this);
     this.backend.emit('link', this.gateway.name);
   }
@@ -316,16 +358,16 @@ class Link {
     const r = new Reader(body);
     switch (r.u8()) {
       case OPEN: return this.opened(r);
-      case CLOSE: return this.closed(r.take(6), r.u32(), r.u8());
+      case CLOSE: return this.closed(r.key(), r.u32(), r.u8());
       case TYPE: {
-        const session = find(r.take(6)), type = r.u8();
+        const session = find(r.key()), type = r.u8();
         if (session?.link === this) session.type = type;
         return;
       }
       case FLOW:
         while (r.data.length) {
-          const session = find(r.take(6)), congested = r.u8() === 1;
-          if (!session?.live || session.congested === congested) continue;
+          const session = find(r.key()), congested = r.u8() !== 0;
+          if (session?.link !== this || !session.live || session.congested === congested) continue;
           session.congested = congested;
           session.fire('flow', congested);
         }
@@ -334,22 +376,24 @@ class Link {
       case GOAWAY:
         r.u8();
         this.gateway.leaving = true;
-        for (const session of [...this.gateway.sessions.values()]) if (!session.link) session.end(REASONS[4]);
+        return;
+      case HELLO: case AUTH: throw new Refused('handshake: it is over');
     }
   }
 
   opened(r) {
-    const key = r.take(6), attach = r.u32(), resumed = r.u8() & 1, written = r.u64(), received = r.u64(), type = r.u8();
-    const transport = r.str().toString(), address = r.str().toString(), attributes = r.attributes(), state = r.blob();
+    const key = r.key(), attach = r.u32(), resumed = r.u8() & 1, written = r.u64(), received = r.u64(), type = r.u8();
+    const transport = r.str().toString(), address = r.str().toString(), attributes = r.attributes(), state = r.state();
     const before = this.gateway.sessions.get(key.toString('hex'));
     if (before && attach <= before.attach) return;
     if (before && resumed) return this.attach(before, attach, written, received, type);
     before?.end('opened anew');
-    const fields = { link: this, attach, type, transport, address, attributes, state };
+    const past = this.gateway.recall(key.toString('hex'));
+    const fields = { link: this, attach, type, transport, address, attributes, state, ...(resumed && past) };
     const session = new Session(this.gateway, Buffer.from(key), fields);
     this.sessions.add(session);
-    // It has had nothing: if its first OPEN was lost, so was what came behind it.
-    if (resumed) this.control(ATTACHED, key, u32(attach), u8(1), u64(0), u64(0));
+    // If it hasn't expired, it has had nothing: if its first OPEN was lost, so was what came behind it.
+    if (resumed) session.attached(1, written, received);
     try {
       this.backend.emit('session', session);
     } catch (err) {
@@ -370,8 +414,7 @@ class Link {
     const rest = [...session.unsent];
     if (session.live) {
       session.phase = 'open';
-      session.lost = { up: Math.max(0, written - session.received), down: Math.max(0, session.written - received) };
-      this.control(ATTACHED, session.key, u32(attach), u8(0), u64(session.received), u64(session.written));
+      session.attached(0, written, received);
       for (const name of session.groups) this.control(JOIN, str(name), session.key);
     }
     for (const { packet, type } of rest) this.send(down(session.key, type, [packet]), [session]);
@@ -379,8 +422,8 @@ class Link {
   }
 
   closed(key, attach, reason) {
-    const session = this.gateway.sessions.get(key.toString('hex'));
-    if (session && attach < session.attach) return;
+    let session = this.gateway.sessions.get(key.toString('hex'));
+    if (attach < session?.attach) session = undefined; // a late one, which is not about this session
     let state = Buffer.alloc(0);
     if (reason === MOVED && session?.live) {
       try {
@@ -391,6 +434,7 @@ class Link {
       }
     }
     session?.end(REASONS[reason] ?? 'closed');
+    this.gateway.recall(key.toString('hex')); // its counts are of no use any more
     if (reason === MOVED) this.control(CLOSED, key, u32(attach), blob(state)); // behind what was written before
   }
 
@@ -435,7 +479,7 @@ class Link {
       session.link = null;
       if (session.phase === 'open') session.phase = 'detached';
       if (this.gateway.leaving) session.end(REASONS[4]);
-      else session.timer = setTimeout(() => session.end('lost'), this.backend.grace);
+      else session.timer = setTimeout(() => session.expire(), this.backend.grace);
     }
     this.gateway.tidy();
     this.backend.emit('unlink', this.gateway.name, why);

@@ -7,7 +7,7 @@
 //   all TEXT            to everybody on the lane      others TEXT     to everybody but the player, by their keys
 //   everyone TEXT       to everybody on every lane
 //
-//   node server.mjs --listen 127.0.0.1:9001 [--secret SECRET] [--name NAME]
+//   node server.mjs --listen 127.0.0.1:9001 [--secret SECRET] [--name NAME] [--grace MS]
 
 import { parseArgs } from 'node:util';
 import { Backend, LEAVING } from './backend.mjs';
@@ -19,12 +19,15 @@ const { values: flags } = parseArgs({
     listen: { type: 'string', default: '127.0.0.1:9001' },
     secret: { type: 'string' },
     name: { type: 'string', default: 'node' },
+    grace: { type: 'string', default: '10000' },
   },
 });
 
 // The count of a session that is moved goes with it.
 const count = (session) => Buffer.from(String(session.count));
-const backend = new Backend({ name: flags.name, secrets: flags.secret ? [flags.secret] : [], moveState: count });
+const backend = new Backend({
+  name: flags.name, secrets: flags.secret ? [flags.secret] : [], grace: Number(flags.grace), moveState: count,
+});
 let opens = 0;
 
 const commands = {
@@ -54,6 +57,7 @@ backend.on('session', (session) => {
     if (Object.hasOwn(commands, word)) commands[word](session, ...args);
     else session.write(packet);
   });
+  session.on('closed', (reason) => { if (reason === 'lost') console.error('expired', session.address); });
 });
 for (const event of ['link', 'unlink', 'refused', 'fault']) {
   backend.on(event, (...about) => console.error(event, ...about.map((each) => each?.message ?? each)));
