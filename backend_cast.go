@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/server"
@@ -125,16 +126,38 @@ func (b *Backend) CastAll(packet []byte) error {
 		return err
 	}
 	lanes := map[*backlink][]*backsession{}
+	joined := map[*backlink]bool{} // by sessions that get the packet by themselves, and may be open there before the cast is queued
 	for _, conn := range b.srv.GetOnlineAll() {
 		s := b.sessionOf(conn)
 		if l := s.castLane(); l != nil {
 			lanes[l] = append(lanes[l], s)
-		} else {
-			writeDirect(conn, 0, packet)
+			continue
 		}
+		if s != nil {
+			joined[s.lane()] = true
+		}
+		writeDirect(conn, 0, packet)
 	}
 	for l, sessions := range lanes {
-		writeEach(b.sendCast(l, &castBody{to: castAll, payload: packet}, sessions), 0, packet)
+		if joined[l] {
+			b.castEach(l, sessions, packet)
+		} else {
+			writeEach(b.sendCast(l, &castBody{to: castAll, payload: packet}, sessions), 0, packet)
+		}
 	}
 	return nil
+}
+
+// castEach is a cast to sessions of one lane by their keys.
+func (b *Backend) castEach(l *backlink, sessions []*backsession, packet []byte) {
+	for some := range slices.Chunk(sessions, castShare) {
+		b.castKeys(l, some, 0, packet)
+	}
+}
+
+// lane returns the link that the session is on, nil: detached.
+func (s *backsession) lane() *backlink {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -106,20 +107,22 @@ func (p *peer) admit(s *backsession, o *openBody, attributes map[string]string) 
 		known.attach(s.link, o) // here, or it could expire in between
 		return known, resumable
 	case isGone && o.resumed:
-		gone.number = s.number
+		gone.number, gone.link = s.number, s.link
 		p.gone[s.key] = gone
 		s.link.trySend(gone.farewell)
 		return nil, wasClosed
 	}
 	if o.resumed {
 		p.recallLocked(s)
+	} else {
+		delete(p.past, s.key)
 	}
 	_, err := p.backend.srv.Carry(s, server.CarriedOptions{
 		ID: fmt.Sprintf("%x/%s", p.instance[:8], clientName(o)), Addr: clientAddr(o), Data: attributes, Kind: int(o.kind),
 	})
 	if err != nil {
 		farewell := appendKey(beginControl(false, ctlRelease, keySize), s.key)
-		p.gone[s.key] = ended{s.number, farewell}
+		p.gone[s.key] = ended{s.number, s.link, farewell}
 		s.link.trySend(farewell)
 		return nil, refused
 	}
@@ -134,7 +137,8 @@ func (p *peer) admit(s *backsession, o *openBody, attributes map[string]string) 
 // ended is a session that was closed here, until the gateway's CLOSE.
 type ended struct {
 	number   uint32
-	farewell []byte // KICK or RELEASE, which is told again if the link that took it was lost
+	link     *backlink // that it was on, nil: none
+	farewell []byte    // KICK or RELEASE, which is told again if the link that took it was lost
 }
 
 // remove takes a session from the table, if it is there. farewell is what its gateway was told, nil if it knows.
@@ -144,7 +148,7 @@ func (p *peer) remove(s *backsession, farewell []byte) {
 	if p.sessions[s.key] == s {
 		delete(p.sessions, s.key)
 		if farewell != nil {
-			p.gone[s.key] = ended{s.attached(), farewell}
+			p.gone[s.key] = s.ended(farewell)
 		}
 	}
 }
@@ -181,6 +185,7 @@ func (p *peer) close(l *backlink, key uint64, attach uint32, cause closeCause) {
 	if gone, ok := p.gone[key]; ok && attach >= gone.number {
 		delete(p.gone, key)
 	}
+	delete(p.past, key)
 	p.mu.Unlock()
 	if s == nil || attach < s.attached() {
 		if cause == causeMoved { // the gateway waits for it
@@ -243,20 +248,22 @@ func (p *peer) expire(l *backlink, sessions []*backsession) {
 		}
 	}
 	p.mu.Lock()
-	if p.links == 0 {
-		clear(p.gone)
-	}
+	maps.DeleteFunc(p.gone, func(_ uint64, e ended) bool { return e.link == l }) // their CLOSE was lost with it
 	p.mu.Unlock()
-	time.AfterFunc(pastGraces*p.backend.grace, func() {
+	keep := pastGraces * p.backend.grace
+	time.AfterFunc(keep, func() {
 		p.mu.Lock()
-		clear(p.past)
+		maps.DeleteFunc(p.past, func(_ uint64, l ledger) bool { return time.Since(l.at) >= keep })
 		p.mu.Unlock()
 		p.backend.forgetPeer(p)
 	})
 }
 
-// ledger is what was counted of a session.
-type ledger struct{ received, written, lostUp, lostDown uint64 }
+// ledger is what was counted of a session that has expired.
+type ledger struct {
+	received, written, lostUp, lostDown uint64
+	at                                  time.Time
+}
 
 const (
 	pastGraces = 10      // grace times for which the ledgers of sessions that have expired are kept
@@ -275,7 +282,7 @@ func (p *peer) expired(l *backlink, s *backsession) bool {
 	}
 	delete(p.sessions, s.key)
 	if len(p.past) < maxPast {
-		p.past[s.key] = ledger{s.received, s.written.Load(), s.lostUp, s.lostDown}
+		p.past[s.key] = ledger{s.received, s.written.Load(), s.lostUp, s.lostDown, time.Now()}
 	}
 	return true
 }

@@ -38,6 +38,7 @@ type backsession struct {
 	holding      bool       // until the old link has ended
 	held         []*frame.Packet
 	heldUp       []upPacket // received while holding
+	heldUpBytes  int        // of them
 	groups       map[*Group]struct{}
 	received     uint64 // packets from the gateway
 	receivedThen uint64 // the same, when the session was attached last
@@ -56,6 +57,17 @@ func (s *backsession) attached() uint32 {
 	return s.number
 }
 
+// ended returns what is kept of a session that was closed here. A session without a link was on the one that it lost.
+func (s *backsession) ended(farewell []byte) ended {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := ended{s.number, s.link, farewell}
+	if e.link == nil {
+		e.link = s.lostLink
+	}
+	return e
+}
+
 // on reports whether the session is on l, nil: detached.
 func (s *backsession) on(l *backlink) bool {
 	s.mu.Lock()
@@ -68,16 +80,21 @@ func (s *backsession) on(l *backlink) bool {
 func (s *backsession) receive(l *backlink, packet []byte) bool {
 	kind := int(s.kind.Load())
 	s.mu.Lock()
-	mine, holding := s.link == l, s.holding
+	mine, holding, full := s.link == l, s.holding, false
 	if mine {
 		s.received++
 	}
 	if mine && holding {
+		s.heldUpBytes += len(packet)
+		full = s.heldUpBytes > sessionShare
 		s.heldUp = append(s.heldUp, upPacket{kind, packet})
 	}
 	s.mu.Unlock()
-	if mine && !holding {
+	switch {
+	case mine && !holding:
 		s.carried.Receive(kind, packet)
+	case full:
+		s.carried.Conn().CloseWith(codePolicyViolation, "too many packets", server.ErrMailboxFull)
 	}
 	return mine
 }
@@ -93,7 +110,7 @@ func (s *backsession) flushUp() {
 	for {
 		s.mu.Lock()
 		kept := s.heldUp
-		s.heldUp = nil
+		s.heldUp, s.heldUpBytes = nil, 0
 		s.mu.Unlock()
 		if len(kept) == 0 {
 			return
@@ -240,8 +257,13 @@ func (s *backsession) Handoff(name string, state []byte) error {
 	case len(state) > maxStateSize:
 		return fmt.Errorf("gateway: state: %w", frame.CheckSize(len(state), maxStateSize))
 	}
-	s.tell(appendHandoff(beginControl(false, ctlHandoff, 16+len(name)+len(state)), s.key, name, state))
-	return nil
+	data := appendHandoff(beginControl(false, ctlHandoff, 16+len(name)+len(state)), s.key, name, state)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peer.plain {
+		return server.ErrNoGateway
+	}
+	return s.putLocked(frame.NewPacket(linkPacketType, data, nil)) // which waits for a link, if there is none
 }
 
 // detach takes the session off l, where it is on it.

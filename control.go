@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
 )
 
 // Control packets are data packets addressed to 0.0.0.0:0 whose payload is a type (1) and a body. PROTOCOL.md has them
@@ -27,8 +29,8 @@ const (
 	ctlJoin     controlType = 13 // backend: group (1+n) · key (6) each
 	ctlLeave    controlType = 14 // backend: group (1+n) · key (6) each
 	ctlCast     controlType = 15 // backend: type (1) · to (1) · [keys (4) · key (6) each | group (1+n) | nothing] · payload
-	ctlPing     controlType = 16 // both: nonce (8)
-	ctlPong     controlType = 17 // both: nonce (8)
+	ctlPing     controlType = 16 // gateway: nonce (8)
+	ctlPong     controlType = 17 // backend: nonce (8)
 	ctlFlow     controlType = 18 // gateway: [key (6) · on (1)] each
 	ctlDrain    controlType = 19 // backend: state (1)
 	ctlGoaway   controlType = 20 // gateway: reason (1)
@@ -223,7 +225,7 @@ func appendClosed(dst []byte, key uint64, attach uint32, state []byte) []byte {
 
 func appendKick(dst []byte, key uint64, code int, reason string) []byte {
 	dst = binary.BigEndian.AppendUint16(appendKey(dst, key), uint16(code))
-	return appendString(dst, reason[:min(len(reason), maxReasonSize)])
+	return appendString(dst, frame.CutText(reason, maxReasonSize))
 }
 
 func appendHandoff(dst []byte, key uint64, name string, state []byte) []byte {

@@ -168,3 +168,62 @@ func TestFlowOfALateSession(t *testing.T) {
 		stopOther()
 	})
 }
+
+// FLOW that was lost with its lane is said again on the next one, behind OPEN.
+func TestFlowIsNotLostWithItsLane(t *testing.T) {
+	inWorld(t, time.Hour, func(w *world) found {
+		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
+	}, func(w *world) {
+		b, stop := runRawBackend(w, "a")
+		time.Sleep(3 * time.Second)
+		frozen, thaw := w.joinFrozen()
+		frozen.Write([]byte("hello"))
+		lane, other := b.lanes()
+		assert.Equal(t, []byte{open, 0}, kinds(lane.said()))
+		gate := lane.stall()
+		frozen.Write([]byte("not handled yet"))
+		synctest.Wait()
+		congest(t, w.onlyConn())
+		lane.conn.Abort(nil)
+		synctest.Wait()
+		close(gate)
+		said := other.said()
+		for len(said) > 0 && said[0].kind != open {
+			said = said[1:]
+		}
+		if assert.Equal(t, []byte{open, flowOf}, kinds(said)) {
+			assert.Equal(t, append(append([]byte{}, keyA...), 1), said[1].body)
+		}
+		thaw()
+		frozen.Close()
+		stop()
+	})
+}
+
+// A queue that has room again while the backend is out of reach has room there as well, once it is back.
+func TestFlowEndsWhileLinksAreDown(t *testing.T) {
+	inWorld(t, time.Hour, func(w *world) found {
+		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"))}}
+	}, func(w *world) {
+		h, stop := runMemHost(t, w.net, "a")
+		last := h.keepConn()
+		time.Sleep(3 * time.Second)
+		frozen, thaw := w.joinFrozen()
+		frozen.Write([]byte("hello"))
+		synctest.Wait()
+		congest(t, w.onlyConn())
+		assert.True(t, last.Load().Congested())
+		w.net.Refuse("a", true)
+		w.net.Cut("a")
+		thaw()
+		time.Sleep(time.Second)
+		assert.False(t, w.onlyConn().Congested())
+		w.net.Refuse("a", false)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		assert.False(t, last.Load().IsClosed())
+		assert.False(t, last.Load().Congested())
+		frozen.Close()
+		stop()
+	})
+}

@@ -121,3 +121,30 @@ func TestNothingGoesToTheNextBackend(t *testing.T) {
 		stop()
 	})
 }
+
+// A handoff that is asked for while the session has no link is asked for when it has one again.
+func TestHandoffWhileDetached(t *testing.T) {
+	inWorld(t, time.Hour, func(w *world) found {
+		from, to := gateway.NewEndpoint("game", w.net.Client("a")), gateway.NewEndpoint("match", w.net.Client("b"))
+		return found{endpoints: []*gateway.Endpoint{from, to}}
+	}, func(w *world) {
+		a, stopA := runMemHost(t, w.net, "a")
+		last := a.keepConn()
+		b, stopB := runMemHost(t, w.net, "b")
+		time.Sleep(3 * time.Second)
+		cli, got := w.join()
+		cli.Write([]byte("x"))
+		<-got
+		w.net.Refuse("a", true)
+		w.net.Cut("a")
+		synctest.Wait()
+		require.NoError(t, last.Load().Handoff("match", []byte("state")))
+		w.net.Refuse("a", false)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, []int{0, 1}, []int{a.srv.GetOnlineCount(), b.srv.GetOnlineCount()})
+		cli.Close()
+		stopA()
+		stopB()
+	})
+}

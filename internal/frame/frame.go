@@ -5,6 +5,7 @@ package frame
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // The kinds of a packet: WebSocket's opcodes (RFC 6455, section 11.8). KindNone is the kind on transports without any.
@@ -46,6 +47,17 @@ func CheckSize(size, limit int) error {
 		return &TooLargeError{Size: uint64(size), Limit: limit}
 	}
 	return nil
+}
+
+// CutText returns the first n bytes of s at the most, and no part of a character.
+func CutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // Packet is one message on its way out, whole, whatever the transport.

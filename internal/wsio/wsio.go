@@ -271,7 +271,7 @@ func (c *Conn) Shutdown(code int, reason string) error {
 	if code == 0 {
 		code = websocket.CloseNormalClosure
 	}
-	err := c.writeClose(websocket.FormatCloseMessage(code, reason[:min(len(reason), 123)]))
+	err := c.writeClose(websocket.FormatCloseMessage(code, frame.CutText(reason, 123)))
 	return errors.Join(err, c.ws.SetReadDeadline(time.Now().Add(lingerTimeout)))
 }
 
