@@ -3,6 +3,7 @@ module github.com/minotaur-gateway/gateway
 go 1.26
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.2.0
 	github.com/alphadose/haxmap v1.4.1
 	github.com/gorilla/websocket v1.5.3
 	github.com/stretchr/testify v1.12.1
