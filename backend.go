@@ -104,8 +104,8 @@ func WithBackendLogger(logger *slog.Logger) BackendOption {
 	}
 }
 
-// NewBackend makes a backend of srv, which is not running yet; srv is run as before. A bad option makes every link be
-// refused, with the error in the log; see Err.
+// NewBackend makes a backend of srv, which is not running yet; srv is run as before. A bad option is an error of srv.Run; see
+// Err.
 func NewBackend(srv *server.Server, options ...BackendOption) *Backend {
 	b := &Backend{
 		srv: srv, log: slog.Default(), instance: newInstance(), grace: DefaultGrace,
@@ -127,7 +127,7 @@ func (b *Backend) refuse(err error) {
 	}
 }
 
-// Err returns what is wrong with the options, nil if nothing: ErrBadOption, wrapped.
+// Err returns what is wrong with the options, ErrBadOption, wrapped; nil if nothing. srv.Run returns the same, wrapped.
 func (b *Backend) Err() error { return b.bad }
 
 // Links returns how many gateways' links are up.
@@ -169,10 +169,7 @@ func (b *Backend) moveState(conn *server.Conn) (state []byte) {
 
 // trusts tells whether a gateway at this address may link, before any proof.
 func (b *Backend) trusts(addr net.Addr) error {
-	switch {
-	case b.bad != nil:
-		return b.bad
-	case addr == nil:
+	if addr == nil {
 		return fmt.Errorf("%w: gateway without an address", ErrUntrusted)
 	}
 	ap, err := netip.ParseAddrPort(addr.String())
@@ -217,6 +214,9 @@ func (b *Backend) forgetPeer(p *peer) {
 type backendLayer struct{ b *Backend }
 
 var _ server.Layer = (*backendLayer)(nil)
+
+// Err makes a bad option an error of the server's Run.
+func (l *backendLayer) Err() error { return l.b.bad }
 
 func (l *backendLayer) Subprotocol() string { return protocolSubprotocol }
 

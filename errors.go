@@ -31,7 +31,7 @@ var (
 	ErrMoving = errors.New("gateway: connection is moving, and too much waits for it")
 	// ErrPacketTooLarge is what every error about a packet's size unwraps to.
 	ErrPacketTooLarge = frame.ErrPacketTooLarge
-	// ErrBadOption is what Run returns, wrapped, for a missing part or an option's bad value.
+	// ErrBadOption is what Run returns, wrapped, for a missing part or an option's bad value; a backend's server's Run too.
 	ErrBadOption = errors.New("gateway: bad option")
 	// ErrHandlerPanic closes a connection for which an endpoint's packet made a handler panic.
 	ErrHandlerPanic error = &closedError{"gateway: handler panicked"}

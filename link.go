@@ -25,7 +25,10 @@ const (
 // leastMaxPacket is what a link takes whatever the client's limit is: the largest control packets, casts apart.
 const leastMaxPacket = 64 << 10
 
-var errLinkClosed = errors.New("closed by the endpoint")
+var (
+	errLinkClosed     = errors.New("closed by the endpoint")
+	errLinkNotTrusted = errors.New("closed by the endpoint during the handshake: secret missing or wrong, or gateway not trusted: the backend's log tells")
+)
 
 // link is one connection of an endpoint's pool. One that is lost never comes back: its slot makes another.
 type link struct {
@@ -111,6 +114,9 @@ func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	e.mu.Unlock()
 	if !up {
 		if ctx.Err() == nil {
+			if err == nil {
+				err = errLinkNotTrusted
+			}
 			level := slog.LevelDebug // one word about it is enough
 			if failures == 0 {
 				level = slog.LevelWarn

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/server"
 )
 
 // Either side may know the other's secret as its previous one: secrets rotate without downtime.
@@ -31,7 +33,6 @@ func TestSecretsRotate(t *testing.T) {
 		"none at the gateway":      {nil, gateway.WithSecret(secretA), false},
 		"none at the backend":      {gateway.WithLinkSecret(secretA), nil, false},
 		"too short at the gateway": {gateway.WithLinkSecret(secretA[:15]), gateway.WithSecret(secretA), false},
-		"too short at the backend": {gateway.WithLinkSecret(secretA), gateway.WithSecret(secretA[:15]), false},
 		"secret and plain links":   {func(e *gateway.Endpoint) { gateway.WithLinkSecret(secretA)(e); gateway.WithPlainLinks()(e) }, gateway.WithSecret(secretA), false},
 		"trusted, and proven":      {gateway.WithLinkSecret(secretA), func(b *gateway.Backend) { gateway.WithSecret(secretA)(b) }, true},
 		"proven, but from elsewhere": {gateway.WithLinkSecret(secretA), func(b *gateway.Backend) {
@@ -110,6 +111,37 @@ func TestSecretForbidsPlainWebsocket(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	assert.Zero(t, p.control+p.data)
+}
+
+// A gateway's log says why a backend doesn't take its links, as far as that can be known: over a stream nobody tells it.
+func TestRefusedLinkIsExplained(t *testing.T) {
+	for network, why := range map[server.Network]string{
+		"tcp": "secret missing or wrong, or gateway not trusted", "websocket": "no proof of a secret that both sides have",
+	} {
+		t.Run(string(network), func(t *testing.T) {
+			h := newHost(t, network, nil, gateway.WithSecret(secretA), gateway.WithBackendLogger(quiet))
+			log := &lines{}
+			newGateway(t, "tcp", "game", gateway.NewStaticScanner(h.endpoint()), gateway.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+			require.Eventually(t, func() bool { return log.contains("link not connected") && log.contains(why) }, patience, time.Millisecond)
+		})
+	}
+}
+
+// A backend's bad option is an error of its server's Run.
+func TestBadBackendOption(t *testing.T) {
+	for name, option := range map[string]gateway.BackendOption{
+		"secret too short": gateway.WithSecret(secretA[:15]),
+		"name too long":    gateway.WithBackendName(strings.Repeat("x", 256)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := server.New("tcp")
+			b := gateway.NewBackend(srv, option)
+			err := srv.Run("127.0.0.1:0")
+			assert.ErrorIs(t, err, gateway.ErrBadOption)
+			assert.ErrorIs(t, err, server.ErrBadOption)
+			assert.ErrorIs(t, err, b.Err())
+		})
+	}
 }
 
 // lines collects a log.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -20,6 +21,9 @@ func (s *Server) Run(addr string) error {
 	defer s.finish()
 	if s.opts.err != nil {
 		return s.opts.err
+	}
+	if l, ok := s.layer.(interface{ Err() error }); ok && l.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrBadOption, l.Err())
 	}
 	transport, err := s.newTransport()
 	if err != nil {
