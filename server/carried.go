@@ -10,8 +10,8 @@ import (
 	"github.com/minotaur-gateway/gateway/internal/frame"
 )
 
-// Carrier carries the packets of a connection that has no socket of its own: a client behind a gateway. Its methods are
-// called from any goroutine, and must not block.
+// For layers: Carrier carries the packets of a connection that has no socket of its own, a client behind a gateway. Its methods
+// are called from any goroutine, and must not block.
 type Carrier interface {
 	// Carried hands over the connection, before anybody else knows of it, and under a lock: it must only keep it.
 	Carried(v *Carried)
@@ -25,21 +25,21 @@ type Carrier interface {
 	Close(farewell Farewell)
 }
 
-// Farewell is how a carried connection was closed on this side.
+// For layers: Farewell is how a carried connection was closed on this side.
 type Farewell struct {
 	Code     int // what the client is told; 0: a normal end
 	Reason   string
 	Released bool // the client stays at the gateway
 }
 
-// Carried is the end of a connection at which its packets come in. Its methods may be called from any goroutine; those
-// that run handlers do so in the caller's goroutine, unless another one is running handlers of the same connection.
+// For layers: Carried is the end of a connection at which its packets come in. Its methods may be called from any goroutine;
+// those that run handlers do so in the caller's goroutine, unless another one is running handlers of the same connection.
 type Carried struct {
 	c         *connection
 	congested atomic.Bool
 }
 
-// CarriedOptions describe a carried connection.
+// For layers: CarriedOptions describe a carried connection.
 type CarriedOptions struct {
 	ID   string
 	Addr net.Addr          // the client's
@@ -47,8 +47,8 @@ type CarriedOptions struct {
 	Kind int               // the WebSocket type of what is written before the first packet
 }
 
-// Carry adds a connection without a socket; Open has to be called next, and nothing happens on the connection before. It returns
-// ErrServerClosed while the server isn't running.
+// For layers: Carry adds a connection without a socket; Open has to be called next, and nothing happens on the connection
+// before. It returns ErrServerClosed while the server isn't running.
 func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
 	c := &connection{srv: s, carrier: carrier, addr: o.Addr, openedAt: time.Now()}
 	c.carried = &Carried{c: c}
@@ -131,8 +131,8 @@ func (v *Carried) Congested(congested bool) {
 	c.post(event{call: func() { c.srv.handleCongested(c.detached(), congested) }})
 }
 
-// End ends the connection from the client's side, and runs its closed handlers, to which it gives err. After Close it does
-// nothing.
+// End ends the connection from the client's side, and runs its closed handlers, to which it gives err; nil where err is io.EOF
+// or net.ErrClosed. After Close it does nothing.
 func (v *Carried) End(err error) {
 	c := v.c
 	if c.leave(orderly(err)) {

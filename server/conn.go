@@ -28,8 +28,11 @@ func newConn(c *connection, kind int) *Conn { return &Conn{c: c, wst: kind} }
 // View returns a view that is no message's, with the WebSocket type that the client last used.
 func (c *Conn) View() *Conn { return c.c.detached() }
 
-// GetID returns the remote address, or a numbered name such as "unix:7" where there is none. It is unique among the
-// live connections of a server.
+// GetID returns the remote address, or a numbered name such as "unix:7" where there is none. It is unique among the live
+// connections of a server. Of a client behind a gateway it is 16 hex digits that stand for the gateway's process, a slash, and
+// the client's address, or its name on the wire where the gateway told none; a move to another backend leaves it as it is. It is
+// not for other clients' eyes. In every case "#" and a number follow where the ID is taken by a connection that has not quite
+// ended, or the address is many clients'.
 func (c *Conn) GetID() string { return c.c.id }
 
 // GetIP returns the IP of the remote address, "" where there is none. No header of a request is believed.
@@ -57,11 +60,12 @@ func (c *Conn) GetOpenTime() time.Time { return c.c.openedAt }
 // GetOnlineTime returns for how long the connection has been open.
 func (c *Conn) GetOnlineTime() time.Duration { return time.Since(c.c.openedAt) }
 
-// IsWebsocket reports whether the connection began with a WebSocket request.
+// IsWebsocket reports whether the connection began with a WebSocket request. Of a client behind a gateway it is false, whatever
+// the client speaks; GetWST tells.
 func (c *Conn) IsWebsocket() bool { return c.c.head != nil }
 
 // GetWebsocketRequest returns the request that the connection began with, parsed anew on each call; nil where there was
-// none. Of a head above 4 KiB the last header fields are missing.
+// none, as for a client behind a gateway. Of a head above 4 KiB the last header fields are missing.
 func (c *Conn) GetWebsocketRequest() *http.Request {
 	if c.c.head == nil {
 		return nil
@@ -99,7 +103,8 @@ func (c *Conn) SetWST(wst int) *Conn {
 	return c
 }
 
-// SetData stores value under key for as long as the connection lives, and returns the view. nil removes the key.
+// SetData stores value under key for as long as the connection lives, and returns the view. nil removes the key. It stays here
+// when a gateway moves the client to another backend.
 func (c *Conn) SetData(key string, value any) *Conn {
 	c.c.mu.Lock()
 	defer c.c.mu.Unlock()
@@ -108,7 +113,8 @@ func (c *Conn) SetData(key string, value any) *Conn {
 }
 
 // GetData returns what SetData stored under key, nil if nothing. The query parameters of a WebSocket connection's URL are
-// there from the start: a string, or []string where one came more than once.
+// there from the start: a string, or []string where one came more than once. Of a client behind a gateway it is what the
+// gateway gave by gateway.WithOpenAttributes instead, a string each.
 func (c *Conn) GetData(key string) any {
 	c.c.mu.Lock()
 	defer c.c.mu.Unlock()
@@ -142,11 +148,11 @@ func set(m map[string]any, key string, value any) map[string]any {
 	return m
 }
 
-// Attachment returns what SetAttachment stored last, nil if nothing.
+// For layers: Attachment returns what SetAttachment stored last, nil if nothing.
 func (c *Conn) Attachment() any { return c.c.attachment.Load() }
 
-// SetAttachment stores the connection's one value for the layer that owns the server: a gateway keeps its session here,
-// where reading it costs next to nothing. Values of one connection must be of one type. Other code uses SetData.
+// For layers: SetAttachment stores the connection's one value for the layer that owns the server: a gateway keeps its session
+// here, where reading it costs next to nothing. Values of one connection must be of one type. Other code uses SetData.
 func (c *Conn) SetAttachment(value any) { c.c.attachment.Store(value) }
 
 // Write queues packet, of the view's WebSocket type, and returns at once; packet may be reused then. Each callback is
@@ -184,8 +190,9 @@ func (c *Conn) beforeWrite(packet []byte, handlers []ConnectionWritePacketBefore
 	return packet, err
 }
 
-// Close ends the connection. What was written before is flushed, the peer is told (a WebSocket close frame), and the
-// closed event gets err, nil if none is given. It returns at once, and only the first call counts.
+// Close ends the connection. What was written before is flushed, the peer is told (a WebSocket close frame, 1000; 1008 to a
+// client behind a gateway), and the closed event gets err, nil if none is given. It returns at once, and only the first call
+// counts.
 func (c *Conn) Close(err ...error) {
 	reason := closeReason{code: codeNormal}
 	if len(err) > 0 && err[0] != nil {
@@ -194,7 +201,8 @@ func (c *Conn) Close(err ...error) {
 	c.c.close(reason)
 }
 
-// CloseWith is Close with what a WebSocket peer is told: code, 1000 or 3000 to 4999, and reason, 123 bytes at most.
+// CloseWith is Close with what a WebSocket peer is told: code, 1000 or 3000 to 4999, and reason, 123 bytes at most. To a client
+// behind a gateway codes from 4000 to 4999 come through; any other becomes 1008.
 func (c *Conn) CloseWith(code int, reason string, err ...error) {
 	r := closeReason{code: code, text: reason}
 	if len(err) > 0 {
@@ -208,8 +216,9 @@ func (c *Conn) CloseWith(code int, reason string, err ...error) {
 func (c *Conn) Release() { c.c.close(closeReason{code: codeNormal, released: true}) }
 
 // Handoff asks the gateway to move the client to an endpoint called name, where state comes with it, and returns at once:
-// the connection goes on until the gateway has done so, and is closed then; if there is no such endpoint it stays. Errors:
-// ErrNoGateway for a direct client, ErrConnClosed, and what is wrong with name or state.
+// the connection goes on until the gateway has done so, and is closed then. nil means that it was asked, not that there is such
+// an endpoint: if there is none the connection stays, and nobody is told but the gateway's log. Errors: ErrNoGateway for a
+// direct client, ErrConnClosed, and what is wrong with name or state.
 func (c *Conn) Handoff(name string, state []byte) error {
 	if c.c.carrier == nil {
 		return ErrNoGateway
@@ -220,5 +229,6 @@ func (c *Conn) Handoff(name string, state []byte) error {
 	return c.c.carrier.Handoff(name, state)
 }
 
-// Carrier returns what carries the connection, nil where it has a socket of its own.
+// For layers: Carrier returns what carries the connection, nil where it has a socket of its own: Carrier() != nil is a client
+// behind a gateway.
 func (c *Conn) Carrier() Carrier { return c.c.carrier }

@@ -23,7 +23,10 @@ type (
 	// ConnectionOpenedAfterEventHandler runs after every ConnectionOpenedEventHandler.
 	ConnectionOpenedAfterEventHandler func(srv *Server, conn *Conn)
 	// ConnectionClosedEventHandler runs once, after a connection's last packet. err is nil after an orderly end from
-	// either side, and else what Close was given or what went wrong.
+	// either side, and else what Close was given or what went wrong. Of a client behind a gateway it is nil when the client has
+	// left or was moved elsewhere (gateway.WithMoveState's function has run just before), when its gateway shuts down, or was
+	// lost for longer than the grace time; what Close or CloseWith was given, nil after Release; ErrGoingAway when this server
+	// shuts down; ErrSlowConsumer, ErrMailboxFull or ErrHandlerPanic.
 	ConnectionClosedEventHandler func(srv *Server, conn *Conn, err any)
 	// ConnectionPacketPreprocessEventHandler runs before the receive handlers. After abort() no later handler sees the packet;
 	// after usePacket(p) they see p instead. Both work until the handler returns.

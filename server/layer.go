@@ -9,8 +9,9 @@ import (
 	"github.com/minotaur-gateway/gateway/internal/outq"
 )
 
-// Layer is what stands between a server and some of its connections: a gateway's links, each of which carries many
-// clients (see gateway.NewBackend). Claim, First, Packet and Ended are called on the connection's reading goroutine.
+// For layers: Layer is what stands between a server and some of its connections, a gateway's links, each of which carries many
+// clients (see gateway.NewBackend). Claim, First, Packet and Ended are called on the connection's reading goroutine. A layer
+// that also has Err() error is asked when Run begins: Run returns its error as that of a bad option.
 type Layer interface {
 	// Subprotocol is what the layer's WebSocket connections ask for. Only those have it.
 	Subprotocol() string
@@ -25,7 +26,7 @@ type Layer interface {
 	Ended(conn *Conn, err error)
 }
 
-// Claim says whose a connection is.
+// For layers: Claim says whose a connection is.
 type Claim int
 
 const (
@@ -41,8 +42,8 @@ const (
 	linkQueueCount  = 1 << 16
 )
 
-// SetLayer puts l between the server and its connections. It must be called before Run, and once. Connections that are
-// l's fire no events, are not online, and get a link's limits: see WithLinks.
+// For layers: SetLayer puts l between the server and its connections. It must be called before Run, and once. Connections that
+// are l's fire no events, are not online, and get a link's limits: see WithLinks.
 func (s *Server) SetLayer(l Layer) {
 	s.layer, s.opts.subprotocol = l, l.Subprotocol()
 	s.opts.firstPacket = firstPacketSize
@@ -132,8 +133,8 @@ func (c *connection) readLink(first *event) error {
 	}
 }
 
-// ExportKeyingMaterial returns secret bytes that only the two ends of the connection's TLS know (RFC 5705), and false
-// where there is no TLS.
+// For layers: ExportKeyingMaterial returns secret bytes that only the two ends of the connection's TLS know (RFC 5705), and
+// false where there is no TLS.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, bool) {
 	n, ok := c.c.pc.(interface{ NetConn() net.Conn })
 	if !ok {
@@ -148,8 +149,8 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 	return secret, err == nil
 }
 
-// Enqueue queues p, which the connection owns from then on, and returns at once. If it returns an error, ErrConnClosed or
-// ErrQueueFull, p is still the caller's, and the connection goes on. It is for layers: no handler sees p.
+// For layers: Enqueue queues p, which the connection owns from then on, and returns at once; no handler sees p. If it returns
+// an error, ErrConnClosed or ErrQueueFull, p is still the caller's, and the connection goes on.
 func (c *Conn) Enqueue(p *Packet) error {
 	err := c.c.out.Put(p)
 	switch {
@@ -161,7 +162,7 @@ func (c *Conn) Enqueue(p *Packet) error {
 	return err
 }
 
-// Force is Enqueue that doesn't mind a full queue: for a few small packets that must not be dropped.
+// For layers: Force is Enqueue that doesn't mind a full queue: for a few small packets that must not be dropped.
 func (c *Conn) Force(p *Packet) error {
 	err := c.c.out.Force(p)
 	if err == nil {
@@ -170,5 +171,5 @@ func (c *Conn) Force(p *Packet) error {
 	return err
 }
 
-// Abort closes the connection at once, whatever is queued. The layer's Ended gets err.
+// For layers: Abort closes the connection at once, whatever is queued. The layer's Ended gets err.
 func (c *Conn) Abort(err error) { c.c.lose(err) }

@@ -2,15 +2,15 @@ package server
 
 import "github.com/minotaur-gateway/gateway/internal/frame"
 
-// Shared is a payload that many connections write: its bytes are held once, and framed once for each transport and type,
+// For layers: Shared is a payload that many connections write: its bytes are held once, and framed once for each transport and type,
 // however many queues they are in.
 type Shared = frame.Shared
 
-// NewShared returns a Shared that owns data.
+// For layers: NewShared returns a Shared that owns data.
 func NewShared(data []byte) *Shared { return frame.NewShared(data) }
 
-// WriteShared queues payload, of the WebSocket type kind (0: the one the client last used), and returns at once. It is Write
-// without a copy and without a callback, for casts.
+// For layers: WriteShared queues payload, of the WebSocket type kind (0: the one the client last used), and returns at once. It
+// is Write without a copy and without a callback, for casts.
 func (c *Conn) WriteShared(kind int, payload *Shared) {
 	if kind == 0 {
 		kind = int(c.c.kind.Load())
