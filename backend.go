@@ -18,8 +18,8 @@ import (
 const DefaultGrace = 10 * time.Second
 
 // Backend makes an endpoint of a server: each client behind a gateway becomes a *server.Conn of it, with its own opened
-// and closed events, ID, data, Write and Close, beside the server's direct clients. Its methods may be called from any
-// goroutine; only Drain blocks.
+// and closed events, ID, data, Write and Close, beside the server's direct clients. It is opened by the first packet that the
+// gateway forwards for it, or by MoveConn there. Its methods may be called from any goroutine; only Drain blocks.
 type Backend struct {
 	srv      *server.Server // static after NewBackend, as are the next ones up to plain
 	log      *slog.Logger
@@ -48,7 +48,7 @@ type Backend struct {
 type BackendOption func(b *Backend)
 
 // WithSecret lets gateways link that prove that they know current or, while secrets are being changed, one of previous
-// (WithLinkSecret), each of at least 16 bytes; no others. The backend proves the same to them.
+// (WithLinkSecret), each of at least 16 bytes, or srv.Run gives ErrBadOption; no others. The backend proves the same to them.
 func WithSecret(current []byte, previous ...[]byte) BackendOption {
 	return func(b *Backend) {
 		var err error
@@ -144,7 +144,8 @@ func (b *Backend) Links() int {
 }
 
 // MoveState returns the state that came with a conn that was moved here: what WithMoveState or Handoff gave on the backend
-// it was on before. nil where it was not moved, or nothing was given.
+// it was on before. nil where it was not moved, or nothing was given. It is there from the opened handlers on; all else that the
+// other backend knew, what SetData stored and groups, is not.
 func (b *Backend) MoveState(conn *server.Conn) []byte {
 	if s, ok := conn.Carrier().(*backsession); ok && s.peer.backend == b {
 		return s.handed

@@ -10,9 +10,11 @@ import (
 const drainCheck = 10 * time.Millisecond
 
 // Drain asks the gateways to move this backend's sessions to other endpoints of the same name, and to open no new ones here, and
-// blocks until the last one has left and its closed handlers have returned. If ctx ends first, because there is nowhere to go, it returns ctx's error, wrapped, with
-// the number of those that are left; they go on, and gateways move them as soon as they can. Undrain and Hold take it back, and
-// make it return ErrUndrained, wrapped. Sessions of plain gateways and direct clients are left alone.
+// blocks until the last one has left and its closed handlers have returned. Each goes where its gateway's selector says: players
+// that GetEndpointByKey has put together don't stay so, unless they are moved by MoveConn first. If ctx ends first, because there
+// is nowhere to go, Drain returns ctx's error, wrapped, with the number of those that are left; they go on, and so does the
+// draining: gateways move them as soon as they can. Undrain and Hold take it back, and make a Drain that waits return
+// ErrUndrained, wrapped. Sessions of plain gateways and direct clients are left alone.
 func (b *Backend) Drain(ctx context.Context) error {
 	b.tellState(backendLeaving)
 	tick := time.NewTicker(drainCheck)

@@ -9,7 +9,8 @@ import (
 )
 
 // Group is a set of clients that get the same packets: a room, a match. Gateways know who belongs to it, so that a cast carries
-// no keys. A client that leaves the server leaves its groups.
+// no keys. It belongs to its Backend: a group of the same name on another backend is another group, and whoever is to be in one
+// has to be on one backend (Gateway.GetEndpointByKey). A client that leaves the server, or is moved, leaves its groups.
 type Group struct {
 	b    *Backend // static, as is the next
 	name string

@@ -10,7 +10,7 @@ type (
 	// ConnectionOpenedEventHandle runs once for each client, before its first packet, on the goroutine that reads it.
 	ConnectionOpenedEventHandle func(gateway *Gateway, conn *server.Conn)
 	// ConnectionClosedEventHandle runs once for each client, after its last packet. Until it returns, packets can still be
-	// forwarded for conn, so that an endpoint can be told; Forward gives ErrConnectionNotFount afterwards.
+	// forwarded for conn, so that an endpoint can be told; Forward gives ErrConnectionNotFound afterwards.
 	ConnectionClosedEventHandle func(gateway *Gateway, conn *server.Conn)
 	// ConnectionReceivePacketEventHandle gets a client's packet, which belongs to it, on the goroutine that reads the
 	// client, one packet after another. It should not block; see server.WithAsyncHandlers.
@@ -20,7 +20,9 @@ type (
 	// EndpointConnectClosedEventHandle runs once for each link that was up and has ended.
 	EndpointConnectClosedEventHandle func(gateway *Gateway, endpoint *Endpoint)
 	// EndpointConnectReceivePacketEventHandle gets a packet that an endpoint sent for conn, and owns it. It runs on the
-	// goroutine that reads the link, and may run beside conn's own handlers. It should not block: it holds up the link.
+	// goroutine that reads the link, and may run beside conn's own handlers. It should not block: it holds up the link. Casts
+	// (Backend.Cast, CastAll, Group.Cast) don't come here, they go straight to the clients;
+	// Server().RegConnectionWritePacketBeforeEvent sees those too.
 	EndpointConnectReceivePacketEventHandle func(gateway *Gateway, endpoint *Endpoint, conn *server.Conn, packet []byte)
 	// ForwardFailedEventHandle runs for each Forward whose callback gets an error, before the callback. packet is without header.
 	ForwardFailedEventHandle func(gateway *Gateway, endpoint *Endpoint, conn *server.Conn, packet []byte, err error)
@@ -50,7 +52,9 @@ func (g *Gateway) OnConnectionOpenedEvent(conn *server.Conn) {
 	}
 }
 
-// RegConnectionClosedEventHandle registers handle.
+// RegConnectionClosedEventHandle registers handle. Server().RegConnectionClosedEvent is told why as well: nil for a client that
+// has left, else what Close was given or went wrong: ErrKicked, ErrFlooding, ErrHandlerPanic, server.ErrSlowConsumer,
+// server.ErrMailboxFull, server.ErrHandlerPanic, server.ErrGoingAway when the gateway shuts down, the network's.
 func (g *Gateway) RegConnectionClosedEventHandle(handle ConnectionClosedEventHandle, priority ...int) {
 	g.events.closed.Add(handle, priority...)
 }

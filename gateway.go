@@ -267,7 +267,9 @@ func (g *Gateway) usable(name string) ([]*Endpoint, error) {
 	return endpoints, nil
 }
 
-// GetEndpoint returns a usable endpoint of this name that the selector chose, or ErrEndpointNotExists.
+// GetEndpoint returns a usable endpoint of this name that the selector chose, or ErrEndpointNotExists. Those whose backend is
+// draining, and retired ones, are not usable for new connections. Links come up after Run, and after an outage: until then there
+// is none; RegEndpointConnectOpenedEventHandle tells.
 func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
 	endpoints, err := g.usable(name)
 	if err != nil {
@@ -283,7 +285,8 @@ func (g *Gateway) GetEndpoint(name string) (*Endpoint, error) {
 }
 
 // GetEndpointByKey returns the usable endpoint of this name that key belongs to, or ErrEndpointNotExists. The same key
-// gives the same endpoint, in every gateway; when endpoints come or go, only their share of the keys moves. The selector is not asked.
+// gives the same endpoint, in every gateway; when endpoints come or go, only their share of the keys moves, and who is bound
+// already stays unless MoveConn moves it. The selector is not asked.
 func (g *Gateway) GetEndpointByKey(name, key string) (*Endpoint, error) {
 	endpoints, err := g.usable(name)
 	if err != nil {
@@ -292,7 +295,7 @@ func (g *Gateway) GetEndpointByKey(name, key string) (*Endpoint, error) {
 	return rendezvous(endpoints, key), nil
 }
 
-// GetConnEndpoint returns the endpoint that conn is bound to under this name while that is usable, and else what
+// GetConnEndpoint returns the endpoint that conn is bound to under this name while one of its links is up, and else what
 // GetEndpoint returns. Forward binds, this doesn't.
 func (g *Gateway) GetConnEndpoint(name string, conn *server.Conn) (*Endpoint, error) {
 	if s := g.sessionOf(conn); s != nil {

@@ -45,8 +45,9 @@ type lastMove struct {
 }
 
 // MoveConn moves conn to dest, from the endpoint that it is bound to under dest's name: later packets go to dest, in order, and
-// dest may send to it. From a backend its state goes with it, and nothing is lost, doubled or reordered. It returns at once.
-// Errors: ErrConnectionNotFount, ErrEndpointNotExists for an endpoint that the gateway doesn't know, ErrNoLink for a dead one.
+// dest may send to it. From a backend its state goes with it, and nothing is lost, doubled or reordered. A conn that is bound to
+// none is bound to dest, and a backend there opens it, without a packet. It returns at once. Errors: ErrConnectionNotFound,
+// ErrEndpointNotExists for an endpoint that the gateway doesn't know, ErrNoLink for a dead one, ErrLinkFull.
 func (g *Gateway) MoveConn(conn *server.Conn, dest *Endpoint) error {
 	s := g.sessionOf(conn)
 	switch {

@@ -59,8 +59,8 @@ func WithName(name string) Option {
 }
 
 // WithOpenAttributes gives backends what attributes returns about each client: a token, a language, parameters of the URL. It
-// is called once for a client, with its first packet for a backend, on the goroutine that forwards. There they are what
-// GetData has from the start. More than 4 KiB in all is left out, with an error in the log.
+// is called once for a client, before it is opened on the first backend, on the goroutine that forwards or moves. There they are
+// what GetData has from the start, a string each. More than 4 KiB in all is left out, with an error in the log.
 func WithOpenAttributes(attributes func(conn *server.Conn) map[string]string) Option {
 	return func(g *Gateway) { g.attributes = attributes }
 }

@@ -17,7 +17,7 @@ type Stats struct {
 	ForwardsFailed   uint64 // Forwards whose callback got an error, for whatever reason
 
 	PacketsFromEndpoints uint64 // whole packets read from links
-	PacketsDelivered     uint64 // of those, given to the handlers
+	PacketsDelivered     uint64 // of those, given to the handlers; casts: to the clients' queues
 	DroppedMalformed     uint64 // of those, shorter than a header
 	DroppedControl       uint64 // of those, addressed to 0.0.0.0:0
 	DroppedUnknown       uint64 // of those, for a client that isn't there (any more)
