@@ -19,8 +19,7 @@ func ExampleNewGateway() {
 	gw.RegConnectionReceivePacketEventHandle(func(gw *gateway.Gateway, conn *server.Conn, packet []byte) {
 		endpoint, err := gw.GetConnEndpoint("game", conn) // the one this player is on, or a good one
 		if err != nil {
-			conn.CloseWith(4000, "no game server", err)
-			return
+			return // no link is up, not yet or for the moment: the packet is lost, the player stays
 		}
 		endpoint.Forward(conn, packet)
 	})
