@@ -14,7 +14,7 @@ import (
 //	state      OPEN                OPEN resumed        data     CLOSE         Close, Release    link lost
 //	closed     open                open, ATTACHED anew dropped  -             -                 -
 //	open       closed, then open   attaching           handled  closed        gone              detached
-//	attaching  closed, then open   attaching           handled  closed        gone              detached
+//	attaching  closed, then open   attaching           kept     closed        gone              detached
 //	detached   closed, then open   attaching           dropped  closed        gone              -; closed after the grace time
 //	gone       open                told again          dropped  closed        -                 closed after the grace time
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -229,6 +230,33 @@ func TestMoveConnRefuses(t *testing.T) {
 	err := g.MoveConn(onlyConn(t, g), e)
 	assert.ErrorIs(t, err, gateway.ErrNoLink)
 	assert.ErrorContains(t, err, h.address)
+}
+
+// A player that is bound to no endpoint is opened by MoveConn, without a packet; a backend hears an empty packet that is forwarded
+// in its place.
+func TestOpenAtOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		open   func(g *gateway.Gateway, conn *server.Conn, e *gateway.Endpoint)
+		events []string
+	}{
+		"MoveConn": {func(g *gateway.Gateway, conn *server.Conn, e *gateway.Endpoint) {
+			assert.NoError(t, g.MoveConn(conn, e))
+		}, []string{"opened"}},
+		"Forward": {func(_ *gateway.Gateway, conn *server.Conn, e *gateway.Endpoint) { e.Forward(conn, nil) }, []string{"opened", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, "tcp", nil)
+			e := h.endpoint()
+			g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
+			g.RegConnectionOpenedEventHandle(func(g *gateway.Gateway, conn *server.Conn) { test.open(g, conn, e) })
+			ready(t, 1, e)
+			newBot(t, "tcp", g.address)
+			require.Eventually(t, func() bool {
+				heard := h.heard()
+				return len(heard) == 1 && slices.Equal(test.events, heard[0])
+			}, patience, time.Millisecond)
+		})
+	}
 }
 
 // A backend hands a player over to an endpoint of another name, with its state; where there is none, the player stays.
