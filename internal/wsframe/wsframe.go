@@ -195,7 +195,7 @@ func (p *Parser) data(h header, payload []byte) (Message, error) {
 	m := Message{Kind: h.opcode, Data: payload}
 	if h.opcode == opContinuation || !h.fin {
 		if h.opcode != opContinuation {
-			p.kind = h.opcode
+			p.kind, p.fragments = h.opcode, []byte{} // not nil: an empty message has data as one in a single frame does
 		}
 		p.fragments = append(p.fragments, payload...)
 		if !h.fin {
