@@ -1,0 +1,9 @@
+package server_test
+
+import (
+	"testing"
+
+	"github.com/minotaur-gateway/gateway/internal/conformance"
+)
+
+func TestRFC6455(t *testing.T) { conformance.RFC6455(t) }
