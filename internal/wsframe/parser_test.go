@@ -65,7 +65,7 @@ func code(err error) int {
 	case errors.Is(err, frame.ErrPacketTooLarge):
 		return wsframe.CodeTooBig
 	}
-	return wsframe.IsProtocol(err)
+	return wsframe.CodeOf(err)
 }
 
 func TestParser(t *testing.T) {
@@ -182,9 +182,9 @@ func TestValidCode(t *testing.T) {
 	}
 }
 
-func TestIsProtocol(t *testing.T) {
-	assert.Zero(t, wsframe.IsProtocol(nil))
-	assert.Zero(t, wsframe.IsProtocol(&wsframe.CloseError{Code: 1002}))
-	assert.Zero(t, wsframe.IsProtocol(&frame.TooLargeError{Limit: 1}))
-	assert.Equal(t, 1002, wsframe.IsProtocol(errors.Join(errors.New("read"), &wsframe.Error{Code: 1002})))
+func TestCodeOf(t *testing.T) {
+	assert.Zero(t, wsframe.CodeOf(nil))
+	assert.Zero(t, wsframe.CodeOf(&wsframe.CloseError{Code: 1002}))
+	assert.Zero(t, wsframe.CodeOf(&frame.TooLargeError{Limit: 1}))
+	assert.Equal(t, 1002, wsframe.CodeOf(errors.Join(errors.New("read"), &wsframe.Error{Code: 1002})))
 }

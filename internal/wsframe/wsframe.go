@@ -204,10 +204,20 @@ func (p *Parser) data(h header, payload []byte) (Message, error) {
 		m = Message{Kind: p.kind, Data: p.fragments}
 		p.kind, p.fragments = 0, nil
 	}
-	if m.Kind == frame.KindText && !p.Loose && !utf8.Valid(m.Data) {
-		return Message{}, errNotUTF8
+	if !p.Loose {
+		if err := CheckText(m.Kind, m.Data); err != nil {
+			return Message{}, err
+		}
 	}
 	return m, nil
+}
+
+// CheckText returns an *Error if a message is text, and not UTF-8 (RFC 6455, section 8.1).
+func CheckText(kind int, data []byte) error {
+	if kind == frame.KindText && !utf8.Valid(data) {
+		return errNotUTF8
+	}
+	return nil
 }
 
 // control takes in a control frame.
@@ -240,8 +250,8 @@ func ValidCode(code int) bool {
 	return false
 }
 
-// IsProtocol returns the code that a peer is closed with for err, 0 where err is no breach of the protocol.
-func IsProtocol(err error) int {
+// CodeOf returns the code that a peer is closed with for err, 0 where err is no breach of the protocol.
+func CodeOf(err error) int {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Code
