@@ -1,0 +1,461 @@
+//go:build !noloops
+
+package loop
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// Supported reports whether there are loops.
+const Supported = true
+
+const (
+	maxEvents  = 256      // of one pass
+	readBuffer = 64 << 10 // of a loop
+
+	stopPatience = time.Second
+)
+
+// Loop waits for its connections on one goroutine.
+type Loop struct {
+	epoll, event int // descriptors; static
+	done         chan struct{}
+
+	conns    []*Conn // by descriptor; owned by the loop's goroutine, as are the next ones up to live
+	buf      []byte
+	events   []syscall.EpollEvent
+	doing    []func()
+	flushing []*Conn
+	ticked   time.Time
+	live     int
+
+	mu      sync.Mutex // guards the rest
+	tasks   []func()
+	dirty   []*Conn   // to be flushed at the end of the pass
+	awake   bool      // the loop looks at the two above before it waits again
+	stopped time.Time // when that was, zero: it wasn't
+}
+
+// New starts a loop.
+func New() (*Loop, error) {
+	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	event, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		syscall.Close(epoll)
+		return nil, os.NewSyscallError("eventfd2", errno)
+	}
+	l := &Loop{
+		epoll: epoll, event: int(event), done: make(chan struct{}), awake: true, ticked: time.Now(),
+		buf: make([]byte, readBuffer), events: make([]syscall.EpollEvent, maxEvents),
+	}
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(l.event)}
+	if err := syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, l.event, &e); err != nil {
+		l.closeDescriptors()
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	go l.run()
+	return l, nil
+}
+
+func (l *Loop) closeDescriptors() {
+	syscall.Close(l.epoll)
+	syscall.Close(l.event)
+}
+
+// Stop lets no more connections in, gives those that are there a second to end, ends them with ErrStopped, and then the loop. It
+// returns at once; Done is closed when the loop has ended.
+func (l *Loop) Stop() {
+	l.mu.Lock()
+	l.stopped = time.Now()
+	wake := l.wakeLocked()
+	l.mu.Unlock()
+	if wake {
+		l.signal()
+	}
+}
+
+// Done is closed when the loop has ended.
+func (l *Loop) Done() <-chan struct{} { return l.done }
+
+// Do has f called on the loop's goroutine, and reports false if the loop has been stopped.
+func (l *Loop) Do(f func()) bool {
+	l.mu.Lock()
+	if !l.stopped.IsZero() {
+		l.mu.Unlock()
+		return false
+	}
+	l.tasks = append(l.tasks, f)
+	wake := l.wakeLocked()
+	l.mu.Unlock()
+	if wake {
+		l.signal()
+	}
+	return true
+}
+
+// wakeLocked reports whether the loop has to be signalled.
+func (l *Loop) wakeLocked() bool {
+	wake := !l.awake
+	l.awake = true
+	return wake
+}
+
+// later has c flushed at the end of the pass.
+func (l *Loop) later(c *Conn) {
+	l.mu.Lock()
+	l.dirty = append(l.dirty, c)
+	wake := l.wakeLocked()
+	l.mu.Unlock()
+	if wake {
+		l.signal()
+	}
+}
+
+func (l *Loop) signal() {
+	one := [8]byte{1}
+	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.event), uintptr(unsafe.Pointer(&one)), 8) // a full counter wakes as well
+}
+
+func (l *Loop) run() {
+	defer close(l.done)
+	defer l.closeDescriptors()
+	for idle := false; ; {
+		n := l.wait(idle)
+		for i := range l.events[:n] {
+			l.handle(&l.events[i])
+		}
+		busy, stopped := l.finishPass()
+		if !stopped.IsZero() && !busy && (l.live == 0 || time.Since(stopped) > stopPatience) {
+			l.endAll()
+			return
+		}
+		idle = n == 0 && !busy
+		l.tick()
+	}
+}
+
+// finishPass does what others have asked for, and flushes connections, once: what that brings about is the next pass's. busy: there
+// was something to do.
+func (l *Loop) finishPass() (busy bool, stopped time.Time) {
+	l.mu.Lock()
+	l.doing, l.tasks = l.tasks, l.doing[:0]
+	l.flushing, l.dirty = l.dirty, l.flushing[:0]
+	busy, stopped = len(l.doing)+len(l.flushing) > 0, l.stopped
+	l.awake = busy
+	l.mu.Unlock()
+	for _, f := range l.doing {
+		f()
+	}
+	for _, c := range l.flushing {
+		c.flush()
+	}
+	clear(l.doing)
+	clear(l.flushing)
+	return busy, stopped
+}
+
+// wait returns how many events there are. Before it waits it looks, twice if it has been idle: who is about to send may do so first.
+func (l *Loop) wait(idle bool) int {
+	n := l.poll()
+	if n == 0 && idle {
+		runtime.Gosched()
+		if n = l.poll(); n == 0 {
+			n = l.sleep()
+		}
+	}
+	if n > 0 {
+		l.mu.Lock()
+		l.awake = true // until the pass ends
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// sleep waits for events, or the next tick.
+func (l *Loop) sleep() int {
+	timeout := time.Hour
+	if l.live > 0 {
+		timeout = max(time.Until(l.ticked.Add(TickInterval)), 0)
+	}
+	n, err := syscall.EpollWait(l.epoll, l.events, int(timeout/time.Millisecond)+1)
+	if err != nil && err != syscall.EINTR {
+		panic(os.NewSyscallError("epoll_wait", err)) // the descriptor is ours alone
+	}
+	return max(n, 0)
+}
+
+func (l *Loop) poll() int {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events[0])), maxEvents, 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+func (l *Loop) handle(e *syscall.EpollEvent) {
+	fd := int(e.Fd)
+	if fd == l.event {
+		var count [8]byte
+		_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(l.event), uintptr(unsafe.Pointer(&count)), 8)
+		return
+	}
+	if fd >= len(l.conns) || l.conns[fd] == nil {
+		return // closed in this pass
+	}
+	c := l.conns[fd]
+	defer c.recovered()
+	if e.Events&^syscall.EPOLLOUT != 0 && !c.ended {
+		c.read()
+	}
+	if e.Events&syscall.EPOLLOUT != 0 && !c.closed && c.blocked {
+		c.unblock()
+		c.handler.Flush()
+	}
+}
+
+func (l *Loop) tick() {
+	now := time.Now()
+	if now.Sub(l.ticked) < TickInterval {
+		return
+	}
+	l.ticked = now
+	for _, c := range l.conns {
+		if c != nil {
+			c.tick(now)
+		}
+	}
+}
+
+// endAll ends what is left when the loop stops.
+func (l *Loop) endAll() {
+	for _, c := range l.conns {
+		if c != nil {
+			c.end(ErrStopped)
+		}
+	}
+	for _, c := range l.conns {
+		if c != nil { // whose handler did not
+			c.Close()
+		}
+	}
+}
+
+// Conn is a connection of a loop.
+type Conn struct {
+	loop    *Loop
+	handler Handler
+	fd      int32
+
+	dirty atomic.Bool // it waits for its flush
+
+	enrolled      bool // owned by the loop's goroutine, as are the next
+	closed, ended bool
+	blocked       bool // the kernel took less than all
+}
+
+// Init makes c, which is nobody's yet, a connection of handler's on l, which owns the descriptor fd from then on. Nothing happens
+// before Enroll.
+func (c *Conn) Init(l *Loop, fd int, handler Handler) {
+	c.loop, c.handler, c.fd = l, handler, int32(fd)
+}
+
+// Abandon closes a connection that was not enrolled.
+func (c *Conn) Abandon() { syscall.Close(int(c.fd)) }
+
+// Enroll lets things happen. On a loop that was stopped, all that happens is End.
+func (c *Conn) Enroll() {
+	if !c.loop.Do(c.enroll) {
+		syscall.Close(int(c.fd))
+		c.closed, c.ended = true, true
+		c.handler.End(ErrStopped)
+	}
+}
+
+func (c *Conn) enroll() {
+	l, fd := c.loop, int(c.fd)
+	if c.closed {
+		return
+	}
+	defer c.recovered()
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: c.fd}
+	if err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, fd, &e); err != nil {
+		c.closed, c.ended = true, true
+		syscall.Close(fd)
+		c.handler.End(os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	for fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*Conn, fd+1-len(l.conns)+len(l.conns)/4)...)
+	}
+	l.conns[fd], c.enrolled = c, true
+	l.live++
+	c.handler.Start()
+}
+
+// recovered is deferred around everything that a handler does.
+func (c *Conn) recovered() {
+	if v := recover(); v != nil {
+		c.handler.Panicked(v, debug.Stack())
+	}
+}
+
+// Wake has Flush called at the end of the pass. It may be called from any goroutine.
+func (c *Conn) Wake() {
+	if !c.dirty.Swap(true) {
+		c.loop.later(c)
+	}
+}
+
+// Do has f called on the loop's goroutine, unless the loop was stopped. It may be called from any goroutine.
+func (c *Conn) Do(f func()) { c.loop.Do(f) }
+
+func (c *Conn) flush() {
+	c.dirty.Store(false)
+	if !c.closed && !c.blocked {
+		defer c.recovered()
+		c.handler.Flush()
+	}
+}
+
+func (c *Conn) tick(now time.Time) {
+	defer c.recovered()
+	c.handler.Tick(now)
+}
+
+func (c *Conn) read() {
+	buf := c.loop.buf
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+	case errno != 0:
+		c.end(os.NewSyscallError("read", errno))
+	case n == 0:
+		c.end(io.EOF)
+	default:
+		c.handler.Data(buf[:n])
+	}
+}
+
+// end tells the handler that there is nothing to read any more.
+func (c *Conn) end(err error) {
+	if c.ended {
+		return
+	}
+	c.ended = true
+	if !c.closed {
+		c.watch()
+	}
+	c.handler.End(err)
+}
+
+// watch brings what epoll looks for up to date.
+func (c *Conn) watch() {
+	if !c.enrolled {
+		return
+	}
+	e := syscall.EpollEvent{Fd: c.fd}
+	if !c.ended {
+		e.Events |= syscall.EPOLLIN | syscall.EPOLLRDHUP
+	}
+	if c.blocked {
+		e.Events |= syscall.EPOLLOUT
+	}
+	if err := syscall.EpollCtl(c.loop.epoll, syscall.EPOLL_CTL_MOD, int(c.fd), &e); err != nil {
+		panic(fmt.Errorf("loop: descriptor %d: %w", c.fd, err))
+	}
+}
+
+func (c *Conn) unblock() {
+	c.blocked = false
+	c.watch()
+}
+
+// WriteNow hands over as much of p as the kernel takes: less than all of it, and no error, if it takes no more; Flush comes when it
+// does again.
+func (c *Conn) WriteNow(p []byte) (n int, err error) {
+	if c.closed {
+		return 0, os.ErrClosed
+	}
+	for n < len(p) {
+		m, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n))
+		switch errno {
+		case 0:
+			n += int(m)
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			if !c.blocked {
+				c.blocked = true
+				c.watch()
+			}
+			return n, nil
+		default:
+			return n, os.NewSyscallError("write", errno)
+		}
+	}
+	return n, nil
+}
+
+// Blocked reports whether the kernel took less than all, and takes no more yet.
+func (c *Conn) Blocked() bool { return c.blocked }
+
+// Closed reports whether Close was called.
+func (c *Conn) Closed() bool { return c.closed }
+
+// CloseWrite ends the stream from this side.
+func (c *Conn) CloseWrite() error {
+	if c.closed {
+		return os.ErrClosed
+	}
+	return os.NewSyscallError("shutdown", syscall.Shutdown(int(c.fd), syscall.SHUT_WR))
+}
+
+// Close closes the descriptor. Closing again does nothing.
+func (c *Conn) Close() {
+	if c.closed {
+		return
+	}
+	c.closed, c.ended = true, true
+	if c.enrolled {
+		c.loop.conns[c.fd] = nil
+		c.loop.live--
+	}
+	syscall.Close(int(c.fd)) // which takes it out of epoll: it is the only one of its socket
+}
+
+// Detach takes the descriptor away from conn, a plain socket, and closes conn.
+func Detach(conn net.Conn) (fd int, err error) {
+	defer conn.Close()
+	s, ok := conn.(syscall.Conn)
+	if !ok {
+		return -1, fmt.Errorf("loop: %T is no plain socket", conn)
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var errno syscall.Errno
+	var copied uintptr
+	err = raw.Control(func(fd uintptr) {
+		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	switch {
+	case err != nil:
+		return -1, err
+	case errno != 0:
+		return -1, os.NewSyscallError("fcntl", errno)
+	}
+	return int(copied), nil
+}
