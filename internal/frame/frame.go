@@ -67,13 +67,30 @@ type Packet struct {
 	done func(err error)
 	err  error // why it can't be expressed on its transport
 
-	shared *Shared // that data is of; nil: it is the packet's own
+	shared   *Shared // that data is of; nil: it is the packet's own
+	next     *Packet // in its List
+	borrowed bool    // see BorrowPacket
+	owner    Owner   // in place of done; nil: none
+	finished bool    // it knows the outcome
 }
 
 // NewPacket returns a packet that owns data: the caller must not touch data again. done may be nil; whoever accepts
 // the packet calls it exactly once: with nil when the bytes were handed to the kernel, and else with the reason.
 func NewPacket(kind int, data []byte, done func(err error)) *Packet {
 	return &Packet{kind: kind, data: data, done: done}
+}
+
+// Owner is what a packet is a part of. It takes the place of a callback, where there are many packets.
+type Owner interface {
+	// Finished is the callback.
+	Finished(err error)
+	// Released is called when nobody has the packet any more.
+	Released()
+}
+
+// Own makes p, which is a part of owner and in nobody's hands, a packet as NewPacket does.
+func (p *Packet) Own(kind int, data []byte, owner Owner) {
+	*p = Packet{kind: kind, data: data, owner: owner}
 }
 
 // Type returns the WebSocket type of the packet, 0 where it has none.
@@ -94,9 +111,13 @@ func (p *Packet) Finish(err error) {
 	if p.err != nil {
 		err = p.err
 	}
-	if done := p.done; done != nil {
+	switch done, owner := p.done, p.owner; {
+	case done != nil:
 		p.done = nil
 		done(err)
+	case owner != nil && !p.finished:
+		p.finished = true
+		owner.Finished(err)
 	}
 }
 

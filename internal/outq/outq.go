@@ -1,10 +1,9 @@
 // Package outq is the bounded queue of packets on their way out of one connection. Many goroutines put, and never
-// block; one writes, and takes all that has gathered at once.
+// block; one at a time writes, and takes all that has gathered at once.
 package outq
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -13,25 +12,30 @@ import (
 // ErrFull is returned by Put while the queue is at its bound.
 var ErrFull = errors.New("outbound queue full")
 
-// Queue is a queue of packets, bounded in bytes and in packets. What the writer has taken counts until it was written.
+// Queue is a queue of packets, bounded in bytes and in packets. What a writer has taken counts until it was written. While it is
+// empty it holds nothing.
 type Queue struct {
 	mu                   sync.Mutex // guards the rest
 	maxBytes, maxPackets int
-	packets              []*frame.Packet
-	spare                []*frame.Packet // the slice the writer gave back
-	bytes                int             // of packets queued and of those being written
-	count                int             // the same in packets
-	closed               error           // why Put refuses; nil while open
-	aborted              bool            // what is queued shall not be written any more
-	wake                 chan struct{}   // holds a token when the writer has something to look at
-	high                 bool            // above three quarters of maxBytes, and not yet below one quarter again
-	watch                func()          // called, without the lock, when high has changed; nil: nobody looks
+	queued               frame.List // and not taken
+	bytes                int        // of packets queued and of those being written
+	count                int        // the same in packets
+	closed               error      // why Put refuses; nil while open
+	aborted              bool       // what is queued shall not be written any more
+	writing              bool       // somebody has taken packets, and not settled them
+	blocked              bool       // the kernel took no more: Pump leaves it to whoever runs the queue
+	held                 int        // Holds without their Release
+	waiter               *sync.Cond // of a goroutine that runs the queue; nil: none ever did
+	high                 bool       // above three quarters of maxBytes, and not yet below one quarter again
+	watch                func()     // called, without the lock, when high has changed; nil: nobody looks
 }
 
 // New returns a queue that refuses packets above the bounds. A packet larger than maxBytes is accepted while the
 // queue is empty, so that the largest packet doesn't depend on the bound.
 func New(maxBytes, maxPackets int) *Queue {
-	return &Queue{maxBytes: maxBytes, maxPackets: maxPackets, wake: make(chan struct{}, 1)}
+	q := &Queue{}
+	q.Bound(maxBytes, maxPackets)
+	return q
 }
 
 // Bound changes the bounds. What is queued stays.
@@ -96,17 +100,17 @@ func (q *Queue) put(p *frame.Packet, force bool) (changed bool, err error) {
 	}
 	q.bytes += n
 	q.count++
-	q.packets = append(q.packets, p)
-	if len(q.packets) == 1 {
+	if q.queued.Empty() {
 		q.signalLocked()
 	}
+	q.queued.Push(p)
 	return q.levelLocked(), nil
 }
 
+// signalLocked wakes whoever runs the queue.
 func (q *Queue) signalLocked() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
+	if q.waiter != nil {
+		q.waiter.Broadcast()
 	}
 }
 
@@ -117,10 +121,29 @@ func (q *Queue) Bytes() int {
 	return q.bytes
 }
 
+// Hold lets packets gather until Release, unless the queue is closed before.
+func (q *Queue) Hold() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held++
+}
+
+// Release ends a Hold, and reports whether that was the last one and something is to be written.
+func (q *Queue) Release() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held--
+	if q.held > 0 || q.queued.Empty() {
+		return false
+	}
+	q.signalLocked()
+	return true
+}
+
 // Close makes Put refuse with err from now on; what is queued is still written. The first error stays.
 func (q *Queue) Close(err error) { q.end(err, false) }
 
-// Abort makes Put refuse with err from now on; what is queued is finished with err by Run.
+// Abort makes Put refuse with err from now on; what is queued is finished with err by whoever runs the queue.
 func (q *Queue) Abort(err error) { q.end(err, true) }
 
 func (q *Queue) end(err error, abort bool) {
@@ -133,108 +156,17 @@ func (q *Queue) end(err error, abort bool) {
 	q.signalLocked()
 }
 
-// Run writes until the queue was closed and is empty, and returns nil then; or until it was aborted or write failed,
-// and returns that error. write gets the packets that have gathered, and returns how many of them, from the first on,
-// the kernel took. Every packet is finished in order, on the calling goroutine; finish wraps those calls.
-func (q *Queue) Run(write func([]*frame.Packet) (int, error), finish func(p *frame.Packet, err error)) error {
-	for range q.wake {
-		// Let those who are about to send do so first: one write for what gathers costs far less than one each.
-		runtime.Gosched()
-		for {
-			batch, err := q.take()
-			if err != nil {
-				q.Discard(err, finish)
-				return err
-			}
-			if batch == nil {
-				break
-			}
-			n, err := write(batch)
-			if err != nil {
-				q.Abort(err)
-			}
-			q.settle(batch, n, err, finish)
-		}
-		if q.drained() {
-			return nil
-		}
-	}
-	return nil
-}
-
-// take returns what has gathered, nil if nothing has, or why the queue was aborted.
-func (q *Queue) take() ([]*frame.Packet, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.aborted {
-		return nil, q.closed
-	}
-	if len(q.packets) == 0 {
-		return nil, nil
-	}
-	batch := q.packets
-	q.packets, q.spare = q.spare[:0], nil
-	return batch, nil
-}
-
-// settle finishes a batch of which n packets were written, and gives their room back.
-func (q *Queue) settle(batch []*frame.Packet, n int, err error, finish func(*frame.Packet, error)) {
-	bytes := 0
-	for _, p := range batch {
-		bytes += len(p.Bytes())
-	}
-	q.mu.Lock()
-	q.bytes -= bytes
-	q.count -= len(batch)
-	changed := q.levelLocked()
-	q.mu.Unlock()
-	if changed {
-		q.watch()
-	}
-	for i, p := range batch {
-		if i < n {
-			finish(p, nil)
-		} else {
-			finish(p, err)
-		}
-	}
-	clear(batch)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if cap(batch) <= q.spareLimitLocked() {
-		q.spare = batch[:0]
-	}
-}
-
-// spareLimitLocked is how long a slice is kept for the next batch: an idle client shall hold next to nothing, a link is busy.
-func (q *Queue) spareLimitLocked() int {
-	if q.maxBytes >= 1<<20 {
-		return 1024
-	}
-	return 16
-}
-
-func (q *Queue) drained() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed != nil && len(q.packets) == 0
-}
-
-// Discard closes the queue with err and finishes what it still holds with err, in order. It is for a queue whose Run
-// was never started, and for Run itself.
+// Discard closes the queue with err and finishes what it still holds with err, in order. It is for a queue that nobody runs,
+// and for Run itself.
 func (q *Queue) Discard(err error, finish func(*frame.Packet, error)) {
 	q.mu.Lock()
 	if q.closed == nil {
 		q.closed = err
 	}
-	rest := q.packets
-	for _, p := range rest {
-		q.bytes -= len(p.Bytes())
-	}
-	q.count -= len(rest)
-	q.packets = nil
+	rest := q.takeLocked()
+	q.writing = false
 	q.mu.Unlock()
-	for _, p := range rest {
-		finish(p, err)
-	}
+	q.giveRoom(*rest)
+	finishAll(*rest, 0, err, finish)
+	dropBatch(rest)
 }

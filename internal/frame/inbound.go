@@ -1,0 +1,138 @@
+package frame
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// Inbound holds what was read from a connection and not yet cut into packets. It belongs to one goroutine. On a plain socket it
+// holds no buffer while it waits for the first byte of a packet.
+type Inbound struct {
+	conn   net.Conn
+	socket *Socket // nil: conn is no plain socket
+	size   int     // of the buffer when nothing larger is under way
+	keep   bool    // the buffer is kept while waiting
+	wait   func()  // called before each read; nil: nobody wants to know
+
+	buf        []byte
+	pooled     *[]byte // that buf is or was, nil: none
+	start, end int     // buf[start:end] was read and not yet cut
+	slab       Slab    // for packets that are handed over
+}
+
+const (
+	idleReadBuffer = 1 << 10 // held by a stream that is no plain socket, and on which nothing larger is under way
+	busyReadBuffer = 4 << 10 // of a plain socket, while there is something in it
+)
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, busyReadBuffer); return &b }}
+
+// NewInbound returns an Inbound for conn. size is what its buffer has while nothing larger is under way, and then it is kept; 0
+// is for connections that are mostly idle.
+func NewInbound(conn net.Conn, size int) *Inbound {
+	b := &Inbound{conn: conn, socket: SocketOf(conn), size: size, keep: true}
+	if size <= 0 {
+		b.size = idleReadBuffer
+		if b.socket != nil {
+			b.size, b.keep = busyReadBuffer, false
+		}
+	}
+	return b
+}
+
+// OnWait has wait called, on the reading goroutine, before each read from the connection: what was read before has been dealt
+// with.
+func (b *Inbound) OnWait(wait func()) { b.wait = wait }
+
+// Bytes returns what was read and not yet cut. It is valid until the next Fill or Consume.
+func (b *Inbound) Bytes() []byte { return b.buf[b.start:b.end] }
+
+// Consume gives up n bytes, and with the last of them a buffer that has grown.
+func (b *Inbound) Consume(n int) {
+	if b.start += n; b.start < b.end {
+		return
+	}
+	b.start, b.end = 0, 0
+	if len(b.buf) > b.size {
+		b.buf = nil
+	}
+}
+
+// copyOut returns a copy of packet that is the caller's.
+func (b *Inbound) copyOut(packet []byte) []byte {
+	if b.keep && b.size >= slabSize {
+		return b.slab.Copy(packet)
+	}
+	return append(make([]byte, 0, len(packet)), packet...)
+}
+
+// Slab makes copies of small packets, many of which share memory. It belongs to one goroutine.
+type Slab struct{ rest []byte }
+
+const slabSize = 4 << 10 // so much memory one small packet keeps at the most, if it is kept
+
+// Copy returns a copy of packet, which no other shares bytes with.
+func (s *Slab) Copy(packet []byte) []byte {
+	if len(packet) > slabSize/8 {
+		return append(make([]byte, 0, len(packet)), packet...)
+	}
+	if s.rest == nil || len(packet) > len(s.rest) {
+		s.rest = make([]byte, slabSize)
+	}
+	n := copy(s.rest, packet)
+	owned := s.rest[:n:n]
+	s.rest = s.rest[n:]
+	return owned
+}
+
+// Fill reads once more. io.EOF is the end, io.ErrUnexpectedEOF where something is left uncut.
+func (b *Inbound) Fill() error {
+	if b.wait != nil {
+		b.wait()
+	}
+	var n int
+	var err error
+	if b.socket != nil {
+		n, err = b.socket.Read(b)
+	} else {
+		n, err = b.conn.Read(b.Take())
+	}
+	b.end += n
+	switch {
+	case n > 0 || err == nil:
+		return nil
+	case err == io.EOF && b.end > b.start:
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// Take is Room's. The buffer grows as bytes arrive, never because a length announces them.
+func (b *Inbound) Take() []byte {
+	switch {
+	case b.buf == nil && b.keep:
+		b.buf = make([]byte, b.size)
+	case b.buf == nil:
+		b.pooled = readBuffers.Get().(*[]byte)
+		b.buf = *b.pooled
+	case b.start > 0 && b.end == len(b.buf):
+		b.end = copy(b.buf, b.buf[b.start:b.end])
+		b.start = 0
+	}
+	if b.end == len(b.buf) {
+		b.buf = append(b.buf, make([]byte, len(b.buf))...)
+	}
+	return b.buf[b.end:]
+}
+
+// Idle is Room's.
+func (b *Inbound) Idle() {
+	if b.keep || b.end > b.start {
+		return
+	}
+	if b.pooled != nil {
+		readBuffers.Put(b.pooled)
+	}
+	b.buf, b.pooled = nil, nil
+}
