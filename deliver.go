@@ -39,16 +39,16 @@ func (g *Gateway) deliver(l *link, data []byte) {
 	}
 	defer s.endDelivery()
 	// A view of its own for each packet: a handler may have kept the last one, or run right now for another endpoint.
-	view := s.conn.View()
+	kind := 0
 	if l.session {
 		o.hear()
-		if kind := data[headerSize-1]; isMessageType(kind) && s.conn.IsWebsocket() {
-			view.SetWST(int(kind))
+		if told := data[headerSize-1]; isMessageType(told) && s.conn.IsWebsocket() {
+			kind = int(told)
 		}
 	} else {
 		o.answered(g.now())
 	}
-	g.handleDelivery(e, view, data[headerSize:])
+	g.handleDelivery(e, s.conn.MessageView(kind), data[headerSize:])
 }
 
 // hear counts a packet from the session's backend, which knows of the session, then.
@@ -66,13 +66,14 @@ func isMessageType(kind byte) bool {
 // admitDelivery returns the opening on which a session may get a packet that came over l, which endDelivery has to follow, or
 // nil, and what that counts as. only is the opening that it is for, nil: the one that there is.
 func (g *Gateway) admitDelivery(l *link, s *session, only *opening) (o *opening, why counter, reason string) {
-	o, gone := s.beginDelivery(l, only)
+	o, first, gone := s.beginDelivery(l, only)
 	switch {
 	case gone:
 		return nil, droppedUnknown, "client has left"
 	case o == nil:
 		return nil, droppedNotOpen, "client not open on this link"
 	}
+	l.gather(s, first)
 	g.counts.add(delivered)
 	return o, 0, ""
 }

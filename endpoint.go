@@ -120,8 +120,8 @@ func (e *Endpoint) start() {
 	e.mu.Lock()
 	e.cancel = cancel
 	e.mu.Unlock()
-	for range e.poolSize {
-		e.slots.Go(func() { e.runSlot(ctx) })
+	for slot := range e.poolSize {
+		e.slots.Go(func() { e.runSlot(ctx, slot) })
 	}
 }
 

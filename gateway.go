@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -45,6 +46,7 @@ type Gateway struct {
 	keys   *keyring
 	names  atomic.Pointer[map[string][]*Endpoint] // who may be chosen, immutable, rebuilt when it changes
 
+	batches  atomic.Uint64 // of packets that links read at once, counted
 	attaches atomic.Uint32 // OPENs sent: their numbers go up from session to session too, as keys are used again
 	winding  atomic.Bool   // the server is closing its connections
 
@@ -56,6 +58,9 @@ type Gateway struct {
 	scanned   chan struct{} // closed when the scan loop has returned
 	endpoints map[identity]*Endpoint
 	evacuator *time.Timer
+
+	loops        []*loop.Loop // of the server, on which links may be
+	releaseLoops func()
 }
 
 // identity is what makes two endpoints the same.
@@ -159,18 +164,20 @@ func (g *Gateway) startScanning() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stopScan, g.scanned = cancel, make(chan struct{})
+	g.loops, g.releaseLoops = g.srv.Loops()
 	go g.scanLoop(ctx, g.scanned)
 }
 
 // wind stops scanning, then flushes and closes the links.
 func (g *Gateway) wind() error {
 	g.mu.Lock()
-	stop, scanned := g.stopScan, g.scanned
-	g.stopScan, g.scanned = nil, nil
+	stop, scanned, release := g.stopScan, g.scanned, g.releaseLoops
+	g.stopScan, g.scanned, g.releaseLoops = nil, nil, nil
 	g.mu.Unlock()
 	if stop == nil {
 		return nil
 	}
+	defer release()
 	stop()
 	scanner := within(g.shutdownTimeout/2, func() { <-scanned })
 	links := within(g.shutdownTimeout/2, g.dropAll)

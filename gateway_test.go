@@ -252,7 +252,8 @@ func TestFloodingClientIsClosed(t *testing.T) {
 		<-block
 		return nil
 	})
-	t.Cleanup(sync.OnceFunc(func() { close(block) }))
+	unblock := sync.OnceFunc(func() { close(block) })
+	t.Cleanup(unblock)
 	e := b.endpoint("game")
 	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
 	var flooding atomic.Int32
@@ -273,6 +274,7 @@ func TestFloodingClientIsClosed(t *testing.T) {
 	assert.True(t, quiet.IsConnected())
 	assert.Equal(t, 1, e.Links())
 	assert.Positive(t, flooding.Load())
+	unblock() // so that the link can be flushed before it is closed
 }
 
 // ConnectionClosed handlers can still forward; and the endpoint's late reply finds nobody.
@@ -317,7 +319,8 @@ func TestDeliveriesShareNoView(t *testing.T) {
 func TestClosedHandlersComeLast(t *testing.T) {
 	b := newBackend(t, "tcp", func([]byte) []byte { return nil })
 	e := b.endpoint("game")
-	g := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
+	// On an event loop nothing else would happen while a delivery is stopped.
+	g := newGatewayWith(t, server.New("tcp", server.WithEngine(server.EngineGoroutines)), "", "game", gateway.NewStaticScanner(e))
 	inDelivery, free, closing := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var delivering, closed atomic.Bool
 	g.RegEndpointConnectReceivePacketEventHandle(func(*gateway.Gateway, *gateway.Endpoint, *server.Conn, []byte) {

@@ -59,11 +59,11 @@ func (e *Endpoint) enqueue(f *forward) error {
 
 func (l *link) enqueue(f *forward) error {
 	f.link = l
-	f.packet = newLinkPacket(f.data, f.done)
+	f.packet.Own(linkPacketType, f.data, f)
 	if f.control == ctlClose { // a session that is not closed would stay at the backend
-		return l.cli.Force(f.packet)
+		return l.cli.Force(&f.packet)
 	}
-	return l.cli.Enqueue(f.packet)
+	return l.cli.Enqueue(&f.packet)
 }
 
 // on reports whether l is the session's lane. An answer may come over a lane before moveLanes has let go of everything: who finds
@@ -142,6 +142,7 @@ func (e *Endpoint) linkLost(l *link) {
 	}
 	for _, f := range failed {
 		f.settle(f.failure)
+		f.giveBack()
 	}
 }
 
@@ -188,7 +189,8 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, resumed []
 		if !open && !stale { // the session has ended, what it left behind has not
 			to = e.leastLocked()
 		}
-		if f.failure = g.requeueLocked(f, to); f.failure != nil {
+		if err := g.requeueLocked(f, to); err != nil { // else it isn't ours any more
+			f.failure = err
 			failed = append(failed, f)
 		}
 	}

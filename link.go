@@ -12,6 +12,8 @@ import (
 
 	"github.com/minotaur-gateway/gateway/client"
 	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/loop"
+	"github.com/minotaur-gateway/gateway/server"
 )
 
 // linkPacketType: links carry binary messages, for a binary header in a text message is illegal UTF-8.
@@ -55,6 +57,11 @@ type link struct {
 
 	groups groups // of the sessions on it
 
+	// Owned by the goroutine that reads.
+	gathers  bool           // quiet will be called; static after runLink
+	batch    uint64         // number of what was read at once; no two links have the same
+	gathered []*server.Conn // that got something in it, and get it with one write
+
 	// Guarded by Endpoint.mu.
 	probe     bool // its slot finds out what the endpoint speaks
 	up        bool
@@ -65,7 +72,7 @@ type link struct {
 }
 
 // runSlot keeps one link of the pool up until ctx is done.
-func (e *Endpoint) runSlot(ctx context.Context) {
+func (e *Endpoint) runSlot(ctx context.Context, slot int) {
 	failures := 0
 	for ctx.Err() == nil {
 		probe, ok := e.awaitDialect(ctx.Done())
@@ -73,7 +80,7 @@ func (e *Endpoint) runSlot(ctx context.Context) {
 			return
 		}
 		begun := time.Now()
-		up := e.runLink(ctx, probe, failures)
+		up := e.runLink(ctx, slot, probe, failures)
 		if up && time.Since(begun) >= e.reconnect { // one that ends sooner has failed too: somebody accepts, and hangs up
 			failures = 0
 		} else {
@@ -86,7 +93,7 @@ func (e *Endpoint) runSlot(ctx context.Context) {
 }
 
 // runLink connects once, after so many failures in a row, and stays until that link ends. It reports whether the link came up.
-func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
+func (e *Endpoint) runLink(ctx context.Context, slot int, probe bool, failures int) bool {
 	g := e.gw.Load()
 	l := &link{endpoint: e, gw: g, cli: client.CloneClient(e.template), dialed: time.Now(), probe: probe}
 	if e.negotiates {
@@ -95,6 +102,10 @@ func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	if !e.plainOnly {
 		l.cli.RaiseMaxPacketSize(leastMaxPacket)
 	}
+	if loops := g.linkLoops(); len(loops) > 0 {
+		l.cli.OnLoop(loops[slot%len(loops)])
+	}
+	l.gathers, l.batch = l.cli.OnQuiet(l.quiet), g.batches.Add(1)
 	l.cli.RegConnectionOpenedEvent(func(*client.Client) { l.begin() })
 	l.cli.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, packet []byte) {
 		l.heard.Store(g.now())
@@ -104,6 +115,7 @@ func (e *Endpoint) runLink(ctx context.Context, probe bool, failures int) bool {
 	})
 	l.cli.RegPongEvent(func(_ *client.Client, delay time.Duration) { e.health.add(delay) })
 	err := l.cli.RunContext(ctx)
+	l.quiet()
 	l.endTimers()
 	e.mu.Lock()
 	up := l.up
@@ -199,6 +211,34 @@ func (e *Endpoint) reconnectDelay(failures int) time.Duration {
 		delay = min(delay, max(float64(e.backoff), float64(e.reconnect)))
 	}
 	return time.Duration(delay * (1 + reconnectJitter*(2*rand.Float64()-1)))
+}
+
+// linkLoops are the event loops that clients are on, if they are on any.
+func (g *Gateway) linkLoops() []*loop.Loop {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.loops
+}
+
+// quiet is called when everything that was read at once has been handled.
+func (l *link) quiet() {
+	if len(l.gathered) == 0 {
+		return
+	}
+	for _, conn := range l.gathered {
+		conn.Flush()
+	}
+	clear(l.gathered)
+	l.gathered = l.gathered[:0]
+	l.batch = l.gw.batches.Add(1)
+}
+
+// gather makes all that a client gets out of one read one write.
+func (l *link) gather(s *session, first bool) {
+	if first && l.gathers {
+		s.conn.Gather()
+		l.gathered = append(l.gathered, s.conn)
+	}
 }
 
 // isOver reports whether the link has ended.

@@ -164,6 +164,7 @@ func (s *session) arrive(mv *move, state []byte) {
 	}
 	for _, f := range s.arriveWith(mv, dest, state) {
 		f.fail(f.data[headerSize:], f.failure)
+		f.giveBack()
 	}
 }
 
@@ -207,13 +208,13 @@ func (s *session) arriveWith(mv *move, dest *Endpoint, state []byte) (failed []*
 		err = s.arriveLocked(dest, state)
 	}
 	for _, f := range mv.held {
+		failure := err
 		if err == nil {
 			f.endpoint, f.opening = dest, s.openLocked(dest)
-			f.failure = dest.send(f, s.gw.now())
-		} else {
-			f.failure = err
+			failure = dest.send(f, s.gw.now())
 		}
-		if f.failure != nil {
+		if failure != nil { // else it isn't ours any more
+			f.failure = failure
 			failed = append(failed, f)
 		}
 	}

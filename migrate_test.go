@@ -404,7 +404,8 @@ func TestEventsOfManySessions(t *testing.T) {
 func TestDrainWhilePlayersJoin(t *testing.T) {
 	a, b := newHost(t, "tcp", nil), newHost(t, "tcp", nil)
 	ea, eb := a.endpoint(), b.endpoint()
-	g := &fixture{Gateway: gateway.NewGateway(server.New("tcp"), gateway.NewStaticScanner(ea, eb)), network: "tcp"}
+	srv := server.New("tcp", server.WithAsyncHandlers()) // of which one is slow
+	g := &fixture{Gateway: gateway.NewGateway(srv, gateway.NewStaticScanner(ea, eb)), network: "tcp"}
 	arrived := make(chan struct{})
 	g.RegConnectionReceivePacketEventHandle(func(_ *gateway.Gateway, conn *server.Conn, packet []byte) {
 		if string(packet) == "first" { // a handler that chose an endpoint, and was slow

@@ -51,6 +51,7 @@ type opening struct {
 	pending  atomic.Int64 // bytes forwarded and not yet written
 	asked    atomic.Int64 // when the first packet left that is not answered yet, nanoseconds since the gateway's start; 0: none
 	left     atomic.Int64 // when it was moved away, the same; 0: it wasn't
+	batch    uint64       // link.batch of the delivery before; guarded by session.mu
 
 	// Of a session on a backend that speaks the session protocol.
 	attach            atomic.Uint32          // number of the last OPEN; 0: none was sent
@@ -96,6 +97,7 @@ func (g *Gateway) closeSession(conn *server.Conn) {
 	}
 	for _, f := range g.endSession(s) {
 		f.fail(f.data[headerSize:], ErrConnectionNotFount)
+		f.giveBack()
 	}
 }
 
@@ -151,22 +153,24 @@ func (s *session) bindLocked(e *Endpoint) {
 }
 
 // beginDelivery returns the session's opening for one packet that came over l, nil if l may not send to it, or gone if the
-// client has left. endDelivery has to follow where it is not nil. only is the one opening that will do, nil: any.
-func (s *session) beginDelivery(l *link, only *opening) (o *opening, gone bool) {
+// client has left, and whether it is the first one of what the link has read at once. endDelivery has to follow where it is not nil. only is the one opening that will do, nil: any.
+func (s *session) beginDelivery(l *link, only *opening) (o *opening, first, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leaving {
-		return nil, true
+		return nil, false, true
 	}
 	o = s.findLocked(l.endpoint)
 	if o == nil || only != nil && o != only || l.session && !o.on(l) {
-		return nil, false
+		return nil, false, false
 	}
 	if left := o.left.Load(); left != 0 && s.gw.now()-left > int64(moveGrace) {
-		return nil, false
+		return nil, false, false
 	}
 	s.running++
-	return o, false
+	first = o.batch != l.batch
+	o.batch = l.batch
+	return o, first, false
 }
 
 func (s *session) endDelivery() {

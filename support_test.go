@@ -145,7 +145,12 @@ func newGateway(t testing.TB, network server.Network, name string, scanner gatew
 
 // newGatewayOn is newGateway with an address to listen on, "" for any.
 func newGatewayOn(t testing.TB, network server.Network, address, name string, scanner gateway.Scanner, options ...gateway.Option) *fixture {
-	f := &fixture{Gateway: gateway.NewGateway(server.New(network), scanner, options...), network: network}
+	return newGatewayWith(t, server.New(network), address, name, scanner, options...)
+}
+
+// newGatewayWith is newGatewayOn with a server of one's own.
+func newGatewayWith(t testing.TB, srv *server.Server, address, name string, scanner gateway.Scanner, options ...gateway.Option) *fixture {
+	f := &fixture{Gateway: gateway.NewGateway(srv, scanner, options...), network: srv.GetNetwork()}
 	f.RegConnectionReceivePacketEventHandle(func(g *gateway.Gateway, conn *server.Conn, packet []byte) {
 		if e, err := g.GetConnEndpoint(name, conn); assert.NoError(t, err) {
 			e.Forward(conn, packet)

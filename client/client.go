@@ -164,6 +164,16 @@ func (c *Client) MaxPacketSize() int { return c.opts.maxPacket }
 // RaiseMaxPacketSize makes packets of n bytes pass in either direction, if the limit is lower; before Run.
 func (c *Client) RaiseMaxPacketSize(n int) { c.opts.maxPacket = max(c.opts.maxPacket, n) }
 
+// OnQuiet has quiet called, on the reading goroutine, each time when all packets that have been read were handed over, before it
+// waits for more. It reports whether the client's transport can tell, and is for a client that was not run yet.
+func (c *Client) OnQuiet(quiet func()) bool {
+	q, ok := c.core.(quieter)
+	if ok {
+		q.onQuiet(quiet)
+	}
+	return ok
+}
+
 // KeepsBoundaries reports whether packets arrive as they were sent: false with RawFramer only.
 func (c *Client) KeepsBoundaries() bool {
 	b, ok := c.core.(boundless)
@@ -201,6 +211,9 @@ func (c *Client) enqueue(p *Packet, put func(*outq.Queue, *Packet) error) error 
 		return ErrNotConnected
 	}
 	err := put(conn.queue, p)
+	if err == nil {
+		conn.wake()
+	}
 	if errors.Is(err, ErrQueueFull) {
 		return fmt.Errorf("client: %w", err)
 	}

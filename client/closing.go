@@ -102,6 +102,7 @@ func (c *connection) close(err error) {
 		return
 	}
 	c.queue.Close(ErrClosed)
+	c.wake()
 }
 
 // abort ends the connection now.

@@ -20,6 +20,7 @@ type connection struct {
 	core   Core
 	queue  *outq.Queue
 
+	onLoop    *loopStream // of core; nil: a goroutine writes. Written before connected is set
 	connected atomic.Bool
 	closing   atomic.Bool
 	ending    chan struct{} // closed when closing is set
@@ -46,6 +47,9 @@ func newConnection(client *Client, core Core, size int) *connection {
 	}
 	if p, ok := core.(ponger); ok {
 		p.onPong(c.pong)
+	}
+	if s, ok := core.(*streamCore); ok {
+		s.owner = c
 	}
 	return c
 }
@@ -86,9 +90,20 @@ func (c *connection) establish() error {
 		return ErrClosed
 	}
 	c.established = true
+	if s, ok := c.core.(*streamCore); ok && s.onLoop != nil {
+		c.onLoop = s.onLoop
+	} else {
+		c.writing.Go(c.write)
+	}
 	c.connected.Store(true)
-	c.writing.Go(c.write)
 	return nil
+}
+
+// wake has what is queued looked after.
+func (c *connection) wake() {
+	if c.onLoop != nil {
+		c.onLoop.Wake()
+	}
 }
 
 // run dials and reads until the end, then ends the writer and tells the handlers.
@@ -102,6 +117,9 @@ func (c *connection) run(state chan error) {
 	c.abort()
 	<-c.opened
 	c.writing.Wait()
+	if c.onLoop != nil {
+		_, _ = c.queue.Drive(nil, c.finish) // the queue's error: nothing is written any more
+	}
 	c.client.release(c)
 	c.stopTimer()
 	close(c.joined)

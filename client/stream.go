@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 )
 
 // socket is what the Cores of this package share: one connection that is dialed, and may be closed at any time, dialing or not.
@@ -16,7 +18,7 @@ type socket struct {
 	mu     sync.Mutex // guards the rest
 	cancel context.CancelFunc
 	closed bool
-	conn   net.Conn // below TLS: closing there would wait for the server to take an alert
+	conn   io.Closer // below TLS: closing there would wait for the server to take an alert
 	reason error
 }
 
@@ -33,7 +35,7 @@ func (s *socket) dialing(opts options) (context.Context, context.CancelFunc) {
 }
 
 // keep remembers conn for Close, or closes it if that has come already. Handshakes come after it, so that Close ends them.
-func (s *socket) keep(conn net.Conn) error {
+func (s *socket) keep(conn io.Closer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -76,6 +78,11 @@ type streamCore struct {
 	addr    string
 	opts    options
 	stream  net.Conn // written before the outcome is sent, then read only
+	quiet   func()   // nil: nobody wants to know
+
+	loop   *loop.Loop  // that is to read and write; nil: goroutines do
+	owner  *connection // set before Run, as the three above
+	onLoop *loopStream // written before the outcome is sent, then read only; nil: loop is, or stream is no plain socket
 }
 
 var (
@@ -83,6 +90,7 @@ var (
 	_ gatherer   = (*streamCore)(nil)
 	_ reasoner   = (*streamCore)(nil)
 	_ ender      = (*streamCore)(nil)
+	_ quieter    = (*streamCore)(nil)
 	_ boundless  = (*streamCore)(nil)
 	_ configured = (*streamCore)(nil)
 	_ secured    = (*streamCore)(nil)
@@ -95,7 +103,12 @@ func (c *streamCore) Run(runState chan<- error, receive func(wst int, packet []b
 	}
 	defer c.Close()
 	runState <- nil
+	if c.onLoop != nil {
+		c.onLoop.run(receive)
+		return
+	}
 	reader := frame.NewReader(c.stream, c.opts.framer, c.opts.maxPacket+frame.WriteHeadroom, packetTimeout, linkReadBuffer)
+	reader.OnWait(c.quiet)
 	for {
 		packet, err := reader.Next()
 		if err != nil {
@@ -136,7 +149,7 @@ func (c *streamCore) dial() error {
 		}
 	}
 	c.stream = conn
-	return nil
+	return c.moveToLoop(conn)
 }
 
 // atFault reports whether dialing failed because the address is none.
@@ -167,6 +180,9 @@ func (c *streamCore) Write(packet *Packet) error {
 }
 
 func (c *streamCore) writePackets(packets []*Packet) (int, error) {
+	if c.onLoop != nil {
+		return c.onLoop.writePackets(packets)
+	}
 	return frame.WriteStream(c.stream, c.opts.framer, packets, c.opts.writeTimeout)
 }
 
@@ -183,3 +199,5 @@ func (c *streamCore) Clone() Core {
 }
 func (c *streamCore) raw() bool        { return frame.IsRaw(c.opts.framer) }
 func (c *streamCore) options() options { return c.opts }
+
+func (c *streamCore) onQuiet(quiet func()) { c.quiet = quiet }

@@ -45,6 +45,8 @@ type (
 	ponger interface {
 		onPong(report func(time.Duration))
 	}
+	// quieter tells when it has handed over all that was read, before it waits for more.
+	quieter interface{ onQuiet(quiet func()) }
 	// boundless tells whether packet boundaries are lost.
 	boundless interface{ raw() bool }
 	// configured tells the options that the client itself heeds.

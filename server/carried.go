@@ -119,7 +119,7 @@ func (v *Carried) Receive(kind int, packet []byte) {
 		c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
 	}
 	c.kind.Store(int32(kind))
-	c.deliver(newConn(c, kind), packet)
+	c.deliver(c.messageView(kind), packet)
 }
 
 // Congested notes whether the client's queue at the gateway is filling up, and runs the handlers of that event.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/minotaur-gateway/gateway/internal/wsframe"
 )
 
 // finishReading ends writing too.
@@ -48,44 +50,71 @@ func (c *connection) lose(err error) {
 	c.pc.Close()
 }
 
-// endWriting ends the writer when reading is over. What is still queued after the peer has gone gets an error.
-func (c *connection) endWriting(err error) {
+// endReading notes that nothing is read any more, and why. theirs: the end began at the peer. done is closed when the writer, if
+// there is one, has ended.
+func (c *connection) endReading(err error) (done <-chan struct{}, theirs bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.ended = true
-	done := c.writerDone
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	theirs := !c.closing.Load()
-	if theirs {
+	if theirs = !c.closing.Load(); theirs {
 		c.reason.err = orderly(err)
 	}
-	c.mu.Unlock()
 	c.out.Abort(ErrConnClosed)
-	fault := faultCode(err)
-	if done != nil && (fault != 0 || orderly(err) == nil) {
-		// Last words come after whole packets, and the answer to a close frame may be in the very bytes that the writer
-		// is writing.
-		awaitFor(done, lingerTimeout)
-	}
-	if theirs && fault != 0 {
-		c.tell(fault, err)
-	}
+	return c.writerDone, theirs
+}
+
+// endWriting ends the writer when reading is over. What is still queued after the peer has gone gets an error.
+func (c *connection) endWriting(err error) {
+	done, theirs := c.endReading(err)
+	c.lastWords(err, theirs, done)
 	c.pc.Close()
 	if done != nil {
 		<-done
-		return
+		c.discard()
 	}
-	c.out.Discard(ErrConnClosed, c.finish)
 }
 
-// awaitFor waits until done is closed, but no longer than d.
-func awaitFor(done <-chan struct{}, d time.Duration) {
+// discard finishes what was queued and will not be written, once the queue was aborted and nobody else does.
+func (c *connection) discard() { _ = c.out.RunOut(nil, c.finish) }
+
+// lastWords tells the peer why the connection ends, where it can be told.
+func (c *connection) lastWords(err error, theirs bool, done <-chan struct{}) {
+	fault := faultCode(err)
+	switch {
+	case done == nil:
+		c.discard()
+	case fault == 0 && orderly(err) != nil:
+		return
+	case !awaitFor(done, lingerTimeout):
+		// Last words come after whole packets, and the answer to a close frame may be in the very bytes that the writer
+		// is writing.
+		return
+	}
+	if !theirs {
+		return
+	}
+	if fault != 0 {
+		c.tell(fault, err)
+	} else if a, ok := c.pc.(answerer); ok {
+		a.answerClose()
+	}
+}
+
+// answerer is implemented by connections whose peers expect an answer when they end them.
+type answerer interface{ answerClose() }
+
+// awaitFor waits until done is closed, but no longer than d, and reports whether it was.
+func awaitFor(done <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 
@@ -97,7 +126,7 @@ func faultCode(err error) int {
 	case errors.Is(err, ErrPacketTooLarge):
 		return codeTooBig
 	}
-	return 0
+	return wsframe.CodeOf(err)
 }
 
 // tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a

@@ -25,6 +25,33 @@ type Conn struct {
 
 func newConn(c *connection, kind int) *Conn { return &Conn{c: c, wst: kind} }
 
+// views are made several at once: there is one for each message. Whoever keeps one keeps those beside it.
+type views struct {
+	all  [16]Conn
+	used int
+}
+
+var spareViews = sync.Pool{New: func() any { return new(views) }}
+
+// messageView returns a view for one message.
+func (c *connection) messageView(kind int) *Conn {
+	some := spareViews.Get().(*views)
+	v := &some.all[some.used]
+	if some.used++; some.used < len(some.all) {
+		spareViews.Put(some)
+	}
+	v.c, v.wst = c, kind
+	return v
+}
+
+// MessageView returns a view for one message of the WebSocket type kind (0: the type that the client last used).
+func (c *Conn) MessageView(kind int) *Conn {
+	if kind == 0 {
+		kind = int(c.c.kind.Load())
+	}
+	return c.c.messageView(kind)
+}
+
 // View returns a view that is no message's, with the WebSocket type that the client last used.
 func (c *Conn) View() *Conn { return c.c.detached() }
 
@@ -173,6 +200,10 @@ func (c *Conn) Write(packet []byte, callback ...func(err error)) {
 	}
 	if c.c.carrier != nil {
 		c.c.carry(c.GetWST(), packet, done)
+		return
+	}
+	if done == nil {
+		c.c.write(frame.BorrowPacket(c.GetWST(), packet))
 		return
 	}
 	c.c.write(frame.NewPacket(c.GetWST(), bytes.Clone(packet), done))

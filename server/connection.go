@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"net"
 	"net/url"
 	"sync"
@@ -25,19 +24,22 @@ const (
 
 // connection is what all views of a client's connection share.
 type connection struct {
-	srv      *Server    // static, as are the next ones up to out
-	pc       PacketConn // nil where carrier is not
-	carrier  Carrier    // of a connection without a socket of its own
-	carried  *Carried   // the same
-	addr     net.Addr
-	id       string
-	openedAt time.Time
-	head     []byte   // of the WebSocket request, nil where there was none
-	box      *mailbox // nil: handlers run on the goroutine that brings events
-	ownBox   bool     // box is this connection's alone
-	turn     *turn    // where several goroutines may bring them
-	link     bool     // it is the layer's; set once, before others know of the connection
-	out      *outq.Queue
+	srv       *Server    // static, as are the next ones up to out
+	pc        PacketConn // nil where carrier is not
+	eager     eager      // pc, where that can write without waiting
+	onLoop    *loopConn  // pc, where that is on an event loop
+	carrier   Carrier    // of a connection without a socket of its own
+	carried   *Carried   // the same
+	addr      net.Addr
+	id        string
+	openedAt  time.Time
+	head      []byte   // of the WebSocket request, nil where there was none
+	box       *mailbox // nil: handlers run on the goroutine that brings events
+	ownBox    bool     // box is this connection's alone
+	turn      *turn    // where several goroutines may bring them
+	link      bool     // it is the layer's; set once, before others know of the connection
+	undecided bool     // its first packet tells what it is; on an event loop only, and its goroutine's
+	out       *outq.Queue
 
 	kind       atomic.Int32 // WebSocket type that the peer used last
 	attachment atomic.Value
@@ -76,8 +78,19 @@ type drainer interface {
 
 func newConnection(s *Server, pc PacketConn) *connection {
 	c := &connection{srv: s, pc: pc, addr: pc.RemoteAddr(), openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
+	var end any = pc // what knows about the client
+	if e, ok := pc.(eager); ok && e.canWriteNow() {
+		c.eager = e
+	}
+	if l, ok := pc.(*loopConn); ok {
+		c.onLoop, l.c = l, c
+		end = l.protocol
+	}
+	if r, ok := end.(controller); ok {
+		r.onControl(c.writeControl)
+	}
 	c.out.Watch(func() { s.serving.Go(c.tellCongestion) })
-	if r, ok := pc.(requester); ok {
+	if r, ok := end.(requester); ok {
 		c.head = r.requestHead()
 		c.kind.Store(frame.KindText)
 		for key, values := range r.query() {
@@ -142,24 +155,32 @@ func (c *connection) post(e event) {
 }
 
 func (c *connection) read() error {
+	batch := c.gatherWhileReading()
+	defer batch.end()
 	for {
 		kind, packet, err := c.pc.ReadPacket()
 		if err != nil {
 			return err
 		}
-		c.srv.stats.received.Add(1)
-		if c.closing.Load() {
-			c.srv.stats.discarded.Add(1)
-			continue
-		}
-		if len(packet) > c.srv.opts.warnSize {
-			c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
-		}
-		c.kind.Store(int32(kind))
-		// A view of its own for each packet: a handler may have kept the last one, and what this packet's handlers set
-		// must not show there.
-		c.deliver(newConn(c, kind), packet)
+		batch.more()
+		c.received(kind, packet)
 	}
+}
+
+// received counts a client's packet, and lets it happen in its turn.
+func (c *connection) received(kind int, packet []byte) {
+	c.srv.stats.received.Add(1)
+	if c.closing.Load() {
+		c.srv.stats.discarded.Add(1)
+		return
+	}
+	if len(packet) > c.srv.opts.warnSize {
+		c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
+	}
+	c.kind.Store(int32(kind))
+	// A view of its own for each packet: a handler may have kept the last one, and what this packet's handlers set
+	// must not show there.
+	c.deliver(c.messageView(kind), packet)
 }
 
 func (c *connection) deliver(view *Conn, packet []byte) {
@@ -183,66 +204,10 @@ func (c *connection) detached() *Conn { return newConn(c, int(c.kind.Load())) }
 
 func (c *connection) ending() bool { return c.closing.Load() }
 
-// write queues a packet of the connection.
-func (c *connection) write(p *frame.Packet) {
-	if err := frame.CheckSize(len(p.Bytes()), max(maxWriteSize, c.srv.opts.queueBytes)); err != nil {
-		c.finish(p, err)
-		return
-	}
-	err := c.out.Put(p)
-	if err == nil {
-		c.startWriter()
-		return
-	}
-	if errors.Is(err, outq.ErrFull) {
-		err = ErrSlowConsumer
-		c.overflow(err)
-	}
-	c.finish(p, err)
-}
-
-// startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
-// has none.
-func (c *connection) startWriter() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writerDone == nil && !c.ended {
-		c.writerDone = make(chan struct{})
-		go c.writeLoop()
-	}
-}
-
-func (c *connection) writeLoop() {
-	defer close(c.writerDone)
-	var failed error
-	write := func(packets []*frame.Packet) (int, error) {
-		n, err := c.pc.WritePackets(packets)
-		if failed = err; err != nil && !errors.Is(err, net.ErrClosed) {
-			err = &writeError{err}
-		}
-		return n, err
-	}
-	if err := c.out.Run(write, c.finish); err != nil {
-		// A socket that was closed already, or a peer that said good-bye, is the reader's to report.
-		if failed != nil && !errors.Is(failed, net.ErrClosed) {
-			c.lose(failed)
-		}
-		return
-	}
-	c.mu.Lock()
-	reason := c.reason
-	c.mu.Unlock()
-	if err := c.pc.Shutdown(reason.code, reason.text); err != nil {
-		c.pc.Close()
-		return
-	}
-	c.limitClosing(lingerTimeout)
-}
-
 // finish reports a packet's outcome to its callback.
 func (c *connection) finish(p *frame.Packet, err error) {
 	switch {
-	case c.link: // what it carries is counted where it comes from
+	case c.link, p.Type() >= frame.KindClose: // what a link carries is counted where it comes from
 	case err == nil:
 		c.srv.stats.written.Add(1)
 	default:

@@ -52,6 +52,12 @@ func (s *Server) SetLayer(l Layer) {
 // limiter is implemented by connections whose largest packet can be changed, by the reading goroutine.
 type limiter interface{ setLimit(n int) }
 
+// vetter is implemented by connections on which a link may send what a client may not.
+type vetter interface {
+	// vet makes the connection a client's, whose first packet this is.
+	vet(kind int, packet []byte) error
+}
+
 // subprotocoler is implemented by connections that agreed upon a subprotocol.
 type subprotocoler interface{ Subprotocol() string }
 
@@ -66,17 +72,8 @@ const (
 
 // decide finds out what the connection is, and reads its first packet for that where it has to, which is still to be handled.
 func (c *connection) decide() (r role, first *event, err error) {
-	layer := c.srv.layer
-	if layer == nil {
-		return roleClient, nil, nil
-	}
-	subprotocol := ""
-	if s, ok := c.pc.(subprotocoler); ok {
-		subprotocol = s.Subprotocol()
-	}
-	switch layer.Claim(c.detached(), subprotocol) {
+	switch c.claimed() {
 	case ClaimClient:
-		c.admit()
 		return roleClient, nil, nil
 	case ClaimTaken:
 		c.become()
@@ -86,14 +83,13 @@ func (c *connection) decide() (r role, first *event, err error) {
 	if err != nil {
 		return roleNone, nil, err
 	}
-	if layer.First(c.detached(), packet) {
+	if c.srv.layer.First(c.detached(), packet) {
 		c.become()
 		return roleLink, &event{packet: packet}, nil
 	}
-	if err := frame.CheckSize(len(packet), c.srv.opts.maxPacket); err != nil {
+	if err := c.vetFirst(kind, packet); err != nil {
 		return roleNone, nil, err
 	}
-	c.admit()
 	return roleClient, &event{view: newConn(c, kind), packet: packet}, nil
 }
 
@@ -122,11 +118,14 @@ func (c *connection) readLink(first *event) error {
 	if first != nil {
 		c.srv.layer.Packet(view, first.packet)
 	}
+	batch := c.gatherWhileReading()
+	defer batch.end()
 	for {
 		_, packet, err := c.pc.ReadPacket()
 		if err != nil {
 			return err
 		}
+		batch.more()
 		if !c.closing.Load() {
 			c.srv.layer.Packet(view, packet)
 		}
@@ -169,6 +168,21 @@ func (c *Conn) Force(p *Packet) error {
 		c.c.startWriter()
 	}
 	return err
+}
+
+// For layers: Gather lets what is written to the connection gather, until as many calls of Flush; it is for whoever has several packets for it
+// at once. A client behind a gateway is no affair of it.
+func (c *Conn) Gather() {
+	if c.c.out != nil {
+		c.c.hold()
+	}
+}
+
+// For layers: Flush ends a Gather.
+func (c *Conn) Flush() {
+	if c.c.out != nil {
+		c.c.release()
+	}
 }
 
 // For layers: Abort closes the connection at once, whatever is queued. The layer's Ended gets err.

@@ -64,6 +64,8 @@ type options struct {
 	framer       frame.Framer
 	transport    Transport
 	subprotocol  string // the layer's
+	engine       Engine
+	loops        *loops // of the Run going on; nil: goroutines serve
 	async        bool
 	serial       bool
 

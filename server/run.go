@@ -25,6 +25,10 @@ func (s *Server) Run(addr string) error {
 	if l, ok := s.layer.(interface{ Err() error }); ok && l.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrBadOption, l.Err())
 	}
+	if err := s.startLoops(); err != nil {
+		return err
+	}
+	defer s.stopLoops()
 	transport, err := s.newTransport()
 	if err != nil {
 		return err

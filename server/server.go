@@ -154,7 +154,11 @@ func (s *Server) accept(pc PacketConn) {
 	if !s.accepting {
 		s.mu.Unlock()
 		s.stats.refused.Add(1)
-		pc.Close()
+		if c.onLoop != nil {
+			c.onLoop.abandon()
+		} else {
+			pc.Close()
+		}
 		return
 	}
 	c.id = s.newIDLocked(pc.RemoteAddr())
@@ -165,7 +169,11 @@ func (s *Server) accept(pc PacketConn) {
 	}
 	s.serving.Add(1)
 	s.mu.Unlock()
-	go c.serve()
+	if l := c.onLoop; l != nil {
+		l.Enroll()
+	} else {
+		go c.serve()
+	}
 }
 
 // giveBoxLocked gives a connection the mailbox that its handlers run from, if they do.

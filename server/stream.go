@@ -53,8 +53,17 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 			go t.handshake(secure, acceptor)
 			continue
 		}
-		acceptor.Accept(newStreamConn(conn, t.opts))
+		t.accept(acceptor, conn)
 	}
+}
+
+// accept hands over a connection without TLS.
+func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
+	if t.opts.loops == nil {
+		acceptor.Accept(newStreamConn(conn, t.opts))
+		return
+	}
+	t.opts.loops.accept(acceptor, conn, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.opts.framer, nil)
 }
 
 func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
@@ -83,16 +92,19 @@ func (t *streamTransport) Close() error {
 // streamConn is a PacketConn over a byte stream.
 type streamConn struct {
 	net.Conn
-	reader  *frame.Reader
-	framer  frame.Framer
-	timeout time.Duration // for each write
+	reader *frame.Reader
+	out    frame.Outbound
 }
 
-var _ PacketConn = (*streamConn)(nil)
+var (
+	_ PacketConn = (*streamConn)(nil)
+	_ eager      = (*streamConn)(nil)
+	_ waiter     = (*streamConn)(nil)
+)
 
 func newStreamConn(conn net.Conn, opts options) *streamConn {
 	return &streamConn{
-		Conn: conn, framer: opts.framer, timeout: opts.writeTimeout,
+		Conn: conn, out: frame.NewOutbound(conn, opts.framer, nil, opts.writeTimeout),
 		reader: frame.NewReader(conn, opts.framer, opts.readLimit(), packetTimeout, 0),
 	}
 }
@@ -110,9 +122,11 @@ func (c *streamConn) ReadPacket() (int, []byte, error) {
 	return frame.KindNone, packet, err
 }
 
-func (c *streamConn) WritePackets(packets []*Packet) (int, error) {
-	return frame.WriteStream(c.Conn, c.framer, packets, c.timeout)
-}
+func (c *streamConn) WritePackets(packets []*Packet) (int, error) { return c.out.Write(packets) }
+func (c *streamConn) canWriteNow() bool                           { return c.out.Eager() }
+func (c *streamConn) writeNow(packets []*Packet) (int, error)     { return c.out.WriteNow(packets) }
+func (c *streamConn) onWait(wait func())                          { c.reader.OnWait(wait) }
+func (c *streamConn) buffered() int                               { return len(c.reader.Bytes()) }
 
 // Shutdown ends the stream from this side, where the connection can do that.
 func (c *streamConn) Shutdown(int, string) error {

@@ -163,7 +163,22 @@ func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ws.SetCompressionLevel(t.opts.wsCompression)
 	}
 	ws.EnableWriteCompression(t.opts.wsCompress)
-	t.acceptor.Accept(newWSConn(ws, hijacker.conn, head, query, t.opts))
+	t.accept(ws, hijacker.conn, head, query)
+}
+
+// accept hands over an upgraded connection. gorilla goes on with it where its messages may be compressed, or the user's own code has
+// touched it, or may have: else it has done its part.
+func (t *wsTransport) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values) {
+	if t.upgrader.EnableCompression || t.opts.wsUpgrader != nil || t.opts.wsInit != nil {
+		t.acceptor.Accept(newWSConn(ws, gather, head, query, t.opts))
+		return
+	}
+	protocol := newWSProtocol(head, query, ws.Subprotocol(), &t.opts)
+	if t.opts.loops == nil {
+		t.acceptor.Accept(newRawConn(gather.Conn, protocol))
+		return
+	}
+	t.opts.loops.accept(t.acceptor, gather.Conn, &protocol, nil, encodeFrame)
 }
 
 // refused says, once a second at most, who was not let in: whoever writes the client looks here first.

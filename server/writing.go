@@ -1,0 +1,216 @@
+package server
+
+import (
+	"errors"
+	"net"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+	"github.com/minotaur-gateway/gateway/internal/outq"
+)
+
+// How a connection writes. A client's packet goes to the kernel on the goroutine that calls Write, where the kernel takes it at
+// once; what it doesn't take, and packets whose callback somebody waits for, are a goroutine's that ends when nothing is left. A
+// link's packets are always a goroutine's: many gather there. So are those of connections that can only write and wait: TLS, and
+// whatever a transport of somebody's own accepts.
+
+// eager is implemented by connections that can write without waiting.
+type eager interface {
+	// canWriteNow reports whether this one can; always the same.
+	canWriteNow() bool
+	// writeNow is WritePackets that returns early, without an error, where it would have to wait. Whoever writes next has to
+	// begin with the packets that are left.
+	writeNow(packets []*Packet) (written int, err error)
+}
+
+// controller is implemented by connections that answer their peer, or ask it, in between: their frames go through the queue.
+type controller interface {
+	onControl(write func(kind int, payload []byte))
+}
+
+// waiter is implemented by connections that tell when they have handed over all that was read.
+type waiter interface {
+	// onWait has wait called, on the reading goroutine, before each read from the network.
+	onWait(wait func())
+	// buffered returns how many bytes were read and not handed over.
+	buffered() int
+}
+
+// write queues a packet of the connection.
+func (c *connection) write(p *frame.Packet) {
+	if err := frame.CheckSize(len(p.Bytes()), max(maxWriteSize, c.srv.opts.queueBytes)); err != nil {
+		c.refuse(p, err)
+		return
+	}
+	err := c.out.Put(p)
+	if err == nil {
+		c.flush(true)
+		return
+	}
+	if errors.Is(err, outq.ErrFull) {
+		err = ErrSlowConsumer
+		c.overflow(err)
+	}
+	c.refuse(p, err)
+}
+
+// refuse ends a packet that was not queued.
+func (c *connection) refuse(p *frame.Packet, err error) {
+	c.finish(p, err)
+	p.Recycle()
+}
+
+// writeControl queues a ping or a pong. One that finds no room is no news: a peer that is flooded with them, and doesn't read, is
+// told nothing.
+func (c *connection) writeControl(kind int, payload []byte) {
+	if p := frame.BorrowPacket(kind, payload); c.out.Put(p) == nil {
+		c.flush(true)
+	} else {
+		p.Recycle()
+	}
+}
+
+// flush sees to what is queued. inline: the caller may hold what a packet's callback wants.
+func (c *connection) flush(inline bool) {
+	if c.onLoop != nil {
+		c.onLoop.Wake()
+		return
+	}
+	if c.eager == nil || c.link {
+		c.startWriter()
+		return
+	}
+	more, err := c.out.Pump(c.writeNow, c.finish, inline)
+	var failed *writeError
+	if errors.As(err, &failed) {
+		c.lose(failed.err)
+	}
+	if more {
+		c.startWriter()
+	}
+}
+
+func (c *connection) writeNow(packets []*Packet) (int, error) {
+	n, err := c.eager.writeNow(packets)
+	return n, asWriteError(err)
+}
+
+// asWriteError marks what went wrong while writing. A socket that was closed already is no news.
+func asWriteError(err error) error {
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return &writeError{err}
+}
+
+// hold lets what is written gather until release. On an event loop it gathers anyway.
+func (c *connection) hold() {
+	if c.onLoop == nil {
+		c.out.Hold()
+	}
+}
+
+func (c *connection) release() {
+	if c.onLoop == nil && c.out.Release() {
+		c.flush(false)
+	}
+}
+
+// batch gathers what is written to a connection while it hands over several packets that came with one read.
+type batch struct {
+	c    *connection
+	from waiter // nil: it can't tell
+	held bool
+}
+
+func (c *connection) gatherWhileReading() *batch {
+	b := &batch{c: c}
+	if w, ok := c.pc.(waiter); ok && (c.eager != nil || c.link) {
+		b.from = w
+		w.onWait(b.end)
+	}
+	return b
+}
+
+// more begins to gather, where another packet seems to be there already.
+func (b *batch) more() {
+	if b.from != nil && !b.held && b.from.buffered() > 0 {
+		b.held = true
+		b.c.hold()
+	}
+}
+
+func (b *batch) end() {
+	if b.held {
+		b.held = false
+		b.c.release()
+	}
+}
+
+// startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
+// has none.
+func (c *connection) startWriter() {
+	if c.onLoop != nil {
+		c.onLoop.Wake()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writerDone == nil && !c.ended {
+		c.writerDone = make(chan struct{})
+		go c.writeLoop(c.writerDone)
+	}
+}
+
+func (c *connection) writeLoop(done chan struct{}) {
+	defer close(done)
+	var failed error
+	write := func(packets []*frame.Packet) (int, error) {
+		n, err := c.pc.WritePackets(packets)
+		failed = err
+		return n, asWriteError(err)
+	}
+	if resigned, err := c.runQueue(write); err != nil {
+		// A socket that was closed already, or a peer that said good-bye, is the reader's to report.
+		if failed != nil && !errors.Is(failed, net.ErrClosed) {
+			c.lose(failed)
+		}
+		return
+	} else if resigned {
+		return
+	}
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	if err := c.pc.Shutdown(reason.code, reason.text); err != nil {
+		c.pc.Close()
+		return
+	}
+	c.limitClosing(lingerTimeout)
+}
+
+// runQueue writes until the queue was closed and is empty, or, where whoever writes next can do so by itself, until it is empty: it
+// has resigned then.
+func (c *connection) runQueue(write outq.WriteFunc) (resigned bool, err error) {
+	if c.eager == nil || c.link {
+		return false, c.out.Run(write, c.finish)
+	}
+	for {
+		if err := c.out.RunOut(write, c.finish); err != nil {
+			return false, err
+		}
+		if resigned, closed := c.resign(); resigned || closed {
+			return resigned, nil
+		}
+	}
+}
+
+// resign ends the writer where there is nothing to write. closed: nothing will be either.
+func (c *connection) resign() (resigned, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	resigned, closed = c.out.Resign()
+	if resigned {
+		c.writerDone = nil
+	}
+	return resigned, closed
+}
