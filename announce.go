@@ -41,10 +41,10 @@ func (e *Endpoint) announce(f *forward) error {
 	if l := o.lane.Load(); l == nil || !l.session { // lost just now: what is queued next finds out
 		return nil
 	}
-	kind := f.conn.GetWST()
+	kind := uint8(f.conn.GetWST())
 	if o.attach.Load() == 0 {
 		o.attach.Store(o.session.gw.attaches.Add(1))
-		if err := e.enqueue(o.open(byte(kind))); err != nil {
+		if err := e.enqueue(o.open(kind)); err != nil {
 			o.attach.Store(0)
 			return err
 		}
@@ -57,8 +57,8 @@ func (e *Endpoint) announce(f *forward) error {
 	if kind == o.kind {
 		return nil
 	}
-	t := o.control(ctlType, append(appendKey(beginControl(true, ctlType, keySize+1), o.session.key), byte(kind)))
-	t.kind = byte(kind)
+	t := o.control(ctlType, append(appendKey(beginControl(true, ctlType, keySize+1), o.session.key), kind))
+	t.kind = kind
 	if err := e.enqueue(t); err != nil {
 		return err
 	}
@@ -119,10 +119,14 @@ func (o *opening) open(kind byte) *forward {
 // resumedOpenLocked returns the OPEN of a session that goes on over another link. Endpoint.mu is held: what was written over
 // the old one is known, for its writer has ended.
 func (o *opening) resumedOpenLocked() *forward {
-	o.sentThen, o.gotThen = o.written.Load(), o.received.Load()
+	if o.losses == nil {
+		o.losses = &losses{}
+	}
+	sent, got := o.written.Load(), o.received.Load()
+	o.losses.sentThen, o.losses.gotThen = sent, got
 	o.resuming.Store(true)
 	o.attach.Store(o.session.gw.attaches.Add(1))
-	return o.openPacket(&openBody{resumed: true, kind: byte(o.kindWritten.Load()), written: o.sentThen, received: o.gotThen})
+	return o.openPacket(&openBody{resumed: true, kind: byte(o.kindWritten.Load()), written: sent, received: got})
 }
 
 func (o *opening) openPacket(b *openBody) *forward {

@@ -125,7 +125,7 @@ func (g *Gateway) castTo(l *link, s *session, member *opening, kind int, payload
 func (e *Endpoint) openingsOn(l *link) (all []*opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for o := range e.openings {
+	for _, o := range e.openings {
 		if o.lane.Load() == l && !o.resuming.Load() { // until ATTACHED its backend writes to it by itself
 			all = append(all, o)
 		}

@@ -103,8 +103,10 @@ func (g *Gateway) onAttached(l *link, a *attachedBody) {
 	e := l.endpoint
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	g.counts.n[lostUp].Add(news(&o.lostUp, o.sentThen, a.received))
-	g.counts.n[lostDown].Add(news(&o.lostDown, a.written, o.gotThen))
+	if l := o.losses; l != nil {
+		g.counts.n[lostUp].Add(news(&l.up, l.sentThen, a.received))
+		g.counts.n[lostDown].Add(news(&l.down, a.written, l.gotThen))
+	}
 }
 
 // kick closes a client, after what was written to it before.

@@ -70,7 +70,7 @@ func (e *Endpoint) resumeSessions() {
 func (e *Endpoint) openingsWithoutLane() (all []*opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for o := range e.openings {
+	for _, o := range e.openings {
 		if o.attach.Load() != 0 && o.lane.Load() == nil {
 			all = append(all, o)
 		}
@@ -86,11 +86,9 @@ func (s *session) resume(o *opening) {
 	if s.ended || s.findLocked(e) != o || o.lane.Load() != nil {
 		return
 	}
-	for _, b := range s.bindings {
-		if b.name == e.name && b.endpoint != e {
-			s.dropOpeningLocked(o, causeLeft)
-			return
-		}
+	if bound := s.boundLocked(e.name); bound != nil && bound != e {
+		s.dropOpeningLocked(o, causeLeft)
+		return
 	}
 	_ = e.pin(o) // or with its next packet
 }

@@ -36,9 +36,9 @@ type Endpoint struct {
 	backend atomic.Int32 // the backendState it told last
 	retired atomic.Bool  // the scanner doesn't list it any more
 
-	mu       sync.Mutex // guards the rest; taken after session.mu
-	links    []*link    // that are up
-	openings map[*opening]struct{}
+	mu       sync.Mutex    // guards the rest; taken after session.mu
+	links    []*link       // that are up
+	openings []*opening    // each knows its place
 	wake     chan struct{} // closed, and replaced, when a link comes up
 	dialect  dialect
 	probing  bool          // a slot finds out about dialect
@@ -58,7 +58,7 @@ func NewEndpoint(name string, cli *client.Client, options ...EndpointOption) *En
 	e := &Endpoint{
 		name: name, template: cli, evaluator: defaultEvaluator, poolSize: DefaultEndpointConnectionPoolSize,
 		reconnect: DefaultEndpointReconnectInterval, weight: 1,
-		openings: map[*opening]struct{}{}, wake: make(chan struct{}), probed: make(chan struct{}),
+		wake: make(chan struct{}), probed: make(chan struct{}),
 	}
 	if cli != nil {
 		e.address = cli.GetServerAddr()
@@ -150,16 +150,21 @@ func (e *Endpoint) stop() {
 func (e *Endpoint) attach(o *opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.openings[o] = struct{}{}
+	o.place = int32(len(e.openings))
+	e.openings = append(e.openings, o)
 }
 
 func (e *Endpoint) detach(o *opening) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, attached := e.openings[o]; !attached {
+	if o.place < 0 {
 		return
 	}
-	delete(e.openings, o)
+	end := len(e.openings) - 1
+	last := e.openings[end]
+	e.openings[o.place], last.place = last, o.place
+	e.openings[end] = nil
+	e.openings, o.place = e.openings[:end], -1
 	if l := o.lane.Load(); l != nil {
 		l.sessions--
 		l.groups.forget(o)
@@ -171,7 +176,7 @@ func (e *Endpoint) sessions() []*session {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := make([]*session, 0, len(e.openings))
-	for o := range e.openings {
+	for _, o := range e.openings {
 		all = append(all, o.session)
 	}
 	return all

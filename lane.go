@@ -166,7 +166,7 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, resumed []
 	}
 	next := map[*opening]*link{}
 	stale := l.session && l.peer != e.peer // its backend has gone, and what was meant for that one is not for the next
-	for o := range e.openings {
+	for _, o := range e.openings {
 		if o.lane.Load() != l {
 			continue
 		}

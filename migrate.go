@@ -44,6 +44,26 @@ type lastMove struct {
 	at       int64 // nanoseconds since the gateway's start
 }
 
+// roaming is what is known of a session's moves.
+type roaming struct {
+	moves []*move    // that are under way, one a name at the most
+	last  []lastMove // one for each name
+}
+
+func (s *session) roamLocked() *roaming {
+	if s.roaming == nil {
+		s.roaming = &roaming{}
+	}
+	return s.roaming
+}
+
+func (s *session) movesLocked() []*move {
+	if s.roaming == nil {
+		return nil
+	}
+	return s.roaming.moves
+}
+
 // MoveConn moves conn to dest, from the endpoint that it is bound to under dest's name: later packets go to dest, in order, and
 // dest may send to it. From a backend its state goes with it, and nothing is lost, doubled or reordered. A conn that is bound to
 // none is bound to dest, and a backend there opens it, without a packet. It returns at once. Errors: ErrConnectionNotFound,
@@ -64,11 +84,9 @@ func (g *Gateway) MoveConn(conn *server.Conn, dest *Endpoint) error {
 	if s.goneLocked() {
 		return ErrConnectionNotFount
 	}
-	for _, b := range s.bindings {
-		if b.name == dest.name {
-			s.moveLocked(b.endpoint, dest, nil)
-			return nil
-		}
+	if bound := s.boundLocked(dest.name); bound != nil {
+		s.moveLocked(bound, dest, nil)
+		return nil
 	}
 	s.bindLocked(dest)
 	return dest.announce(s.openingPacketLocked(dest))
@@ -81,13 +99,11 @@ func (s *session) move(source, dest *Endpoint, state []byte) bool {
 	if s.goneLocked() {
 		return false
 	}
-	for _, b := range s.bindings {
-		if b.endpoint == source {
-			s.moveLocked(source, dest, state)
-			return true
-		}
+	if !slices.Contains(s.bindings, source) {
+		return false
 	}
-	return false
+	s.moveLocked(source, dest, state)
+	return true
 }
 
 // goneLocked reports whether there is nothing left to move: the client has left, or was closed and is about to.
@@ -101,7 +117,7 @@ func (s *session) moveLocked(source, dest *Endpoint, state []byte) {
 	s.unbindLocked(source)
 	s.bindLocked(dest)
 	s.noteMoveLocked(source, dest)
-	for _, mv := range s.moves {
+	for _, mv := range s.movesLocked() {
 		if mv.to == source { // it is on its way there already, and ends up at dest
 			mv.to = dest
 			return
@@ -124,8 +140,9 @@ func (s *session) moveLocked(source, dest *Endpoint, state []byte) {
 
 // noteMoveLocked remembers the move, for Forwards that still name where the session was: the last one of each name.
 func (s *session) noteMoveLocked(from, to *Endpoint) {
-	s.last = slices.DeleteFunc(s.last, func(m lastMove) bool { return m.from.name == from.name })
-	s.last = append(s.last, lastMove{from: from, to: to, at: s.gw.now()})
+	r := s.roamLocked()
+	r.last = slices.DeleteFunc(r.last, func(m lastMove) bool { return m.from.name == from.name })
+	r.last = append(r.last, lastMove{from: from, to: to, at: s.gw.now()})
 }
 
 // departLocked tells a backend that the session goes elsewhere, and holds what is to go there until that has answered.
@@ -135,18 +152,20 @@ func (s *session) departLocked(o *opening, dest *Endpoint, state []byte) {
 		s.gw.counts.add(movesTimedOut)
 		s.arrive(mv, nil)
 	})
-	s.moves = append(s.moves, mv)
+	r := s.roamLocked()
+	r.moves = append(r.moves, mv)
 	o.moving.Store(true)
 	o.endpoint.closeOpening(o, causeMoved)
 }
 
 // holdLocked keeps a packet until the session has arrived, and reports false if it doesn't have to wait.
 func (s *session) holdLocked(e *Endpoint, f *forward) (bool, error) {
-	i := slices.IndexFunc(s.moves, func(mv *move) bool { return e == mv.to || e == mv.from.endpoint })
+	moves := s.movesLocked()
+	i := slices.IndexFunc(moves, func(mv *move) bool { return e == mv.to || e == mv.from.endpoint })
 	if i < 0 {
 		return false, nil
 	}
-	mv := s.moves[i]
+	mv := moves[i]
 	if mv.waiting+len(f.data) > moveShare && len(mv.held) > 0 {
 		return false, ErrMoving
 	}
@@ -188,10 +207,10 @@ func (s *session) destination(mv *move) *Endpoint {
 func (s *session) arriveWith(mv *move, dest *Endpoint, state []byte) (failed []*forward) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.Contains(s.moves, mv) {
+	if !slices.Contains(s.movesLocked(), mv) {
 		return nil
 	}
-	s.moves = slices.DeleteFunc(s.moves, func(other *move) bool { return other == mv })
+	s.roaming.moves = slices.DeleteFunc(s.roaming.moves, func(other *move) bool { return other == mv })
 	mv.timer.Stop()
 	s.forgetLocked(mv.from)
 	if mv.to.usable() {
@@ -237,17 +256,17 @@ func (s *session) openingPacketLocked(e *Endpoint) *forward {
 
 // abandonLocked ends the moves of a session that ends, and returns what was held.
 func (s *session) abandonLocked() (held []*forward) {
-	for _, mv := range s.moves {
+	for _, mv := range s.movesLocked() {
 		mv.timer.Stop()
 		held = append(held, mv.held...)
 	}
-	s.moves = nil
+	s.roaming = nil
 	return held
 }
 
 // moveFromLocked returns the move that waits for the word of an endpoint, nil if none does.
 func (s *session) moveFromLocked(e *Endpoint) *move {
-	for _, mv := range s.moves {
+	for _, mv := range s.movesLocked() {
 		if mv.from.endpoint == e {
 			return mv
 		}

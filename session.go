@@ -27,19 +27,12 @@ type session struct {
 	mu       sync.Mutex // guards the rest; taken before Endpoint.mu
 	leaving  bool       // the client has gone: it may still be forwarded for, but nothing is delivered to it any more
 	ended    bool
-	running  int           // deliveries whose handlers are running
+	running  int32         // deliveries whose handlers are running
 	idle     chan struct{} // closed when running is 0 again, for those who wait for it; nil: nobody does
-	bindings []binding
+	bindings []*Endpoint   // which endpoint the session is on, for each of their names
 	openings []*opening
-	moves    []*move    // that are under way, one a name at the most
-	last     []lastMove // one for each name
+	roaming  *roaming // nil: it was never moved
 	flow     flow
-}
-
-// binding says which endpoint a session is on, under one name.
-type binding struct {
-	name     string
-	endpoint *Endpoint
 }
 
 // opening is a session on one endpoint: it was forwarded there, and until the client leaves or is moved away that
@@ -65,9 +58,15 @@ type opening struct {
 
 	moving atomic.Bool // CLOSE(moved) was sent
 
-	kind              int    // WebSocket type of what was queued last; guarded by session.mu
-	sentThen, gotThen uint64 // written and received at the last resumed OPEN; guarded by Endpoint.mu, as are the next
-	lostUp, lostDown  uint64 // packets that lost links did not bring, so far
+	kind   uint8   // WebSocket type of what was queued last; guarded by session.mu
+	place  int32   // in Endpoint.openings, below 0: it was detached; guarded by Endpoint.mu, as is the next
+	losses *losses // nil: it was never resumed
+}
+
+// losses is what lost links did not bring.
+type losses struct {
+	sentThen, gotThen uint64 // written and received at the last resumed OPEN
+	up, down          uint64 // packets, so far
 }
 
 // sessionOf returns the gateway's session for conn, nil if there is none.
@@ -108,8 +107,8 @@ func (g *Gateway) endSession(s *session) []*forward {
 	s.ended = true
 	held := s.abandonLocked()
 	s.flow.stop()
-	for _, b := range s.bindings {
-		b.endpoint.bound.Add(-1)
+	for _, e := range s.bindings {
+		e.bound.Add(-1)
 	}
 	cause := causeLeft
 	if g.winding.Load() {
@@ -128,27 +127,31 @@ func (g *Gateway) endSession(s *session) []*forward {
 func (s *session) boundTo(name string) *Endpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, b := range s.bindings {
-		if b.name == name {
-			return b.endpoint
+	return s.boundLocked(name)
+}
+
+func (s *session) boundLocked(name string) *Endpoint {
+	for _, e := range s.bindings {
+		if e.name == name {
+			return e
 		}
 	}
 	return nil
 }
 
 func (s *session) bindLocked(e *Endpoint) {
-	for i, b := range s.bindings {
-		if b.name != e.name {
+	for i, bound := range s.bindings {
+		if bound.name != e.name {
 			continue
 		}
-		if b.endpoint != e {
-			b.endpoint.bound.Add(-1)
-			s.bindings[i].endpoint = e
+		if bound != e {
+			bound.bound.Add(-1)
+			s.bindings[i] = e
 			e.bound.Add(1)
 		}
 		return
 	}
-	s.bindings = append(s.bindings, binding{name: e.name, endpoint: e})
+	s.bindings = append(s.bindings, e)
 	e.bound.Add(1)
 }
 
@@ -226,7 +229,10 @@ func (s *session) openLocked(e *Endpoint) *opening {
 // redirectLocked returns where a packet for e goes: to the endpoint that the session was just moved to, if it was and
 // that one lives.
 func (s *session) redirectLocked(e *Endpoint) *Endpoint {
-	for _, m := range s.last {
+	if s.roaming == nil {
+		return e
+	}
+	for _, m := range s.roaming.last {
 		if e == m.from && m.to.usable() && s.gw.now()-m.at <= int64(moveGrace) {
 			return m.to
 		}
@@ -258,7 +264,7 @@ func (s *session) forward(e *Endpoint, f *forward) error {
 // unbindLocked ends the session's binding to e.
 func (s *session) unbindLocked(e *Endpoint) {
 	before := len(s.bindings)
-	s.bindings = slices.DeleteFunc(s.bindings, func(b binding) bool { return b.endpoint == e })
+	s.bindings = slices.DeleteFunc(s.bindings, func(bound *Endpoint) bool { return bound == e })
 	e.bound.Add(int64(len(s.bindings) - before))
 }
 

@@ -29,7 +29,8 @@ type loopStream struct {
 	core    *streamCore
 	owner   *connection
 	receive func(wst int, packet []byte)
-	out     frame.Outbound
+	broken  frame.Cut
+	style   frame.Style
 	done    chan struct{} // closed when the descriptor is
 
 	pieces   frame.Pieces
@@ -53,7 +54,7 @@ func (c *streamCore) moveToLoop(conn net.Conn) error {
 		return fmt.Errorf("client: %w", err)
 	}
 	s := &loopStream{core: c, owner: c.owner, done: make(chan struct{})}
-	s.out = frame.NewEagerOutbound(&s.Conn, c.opts.framer, nil)
+	s.style.Framer = c.opts.framer
 	s.Init(c.loop, fd, s)
 	if err := c.keep(s); err != nil { // closed meanwhile
 		return err
@@ -164,7 +165,7 @@ func (s *loopStream) Flush() {
 }
 
 func (s *loopStream) writePackets(packets []*Packet) (int, error) {
-	n, err := s.out.WriteNow(packets)
+	n, err := s.broken.WriteNow(&s.Conn, &s.style, packets)
 	switch {
 	case !s.Blocked():
 		s.stuck = time.Time{}

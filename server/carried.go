@@ -36,6 +36,7 @@ type Farewell struct {
 // those that run handlers do so in the caller's goroutine, unless another one is running handlers of the same connection.
 type Carried struct {
 	c         *connection
+	carrier   Carrier
 	congested atomic.Bool
 }
 
@@ -50,8 +51,8 @@ type CarriedOptions struct {
 // For layers: Carry adds a connection without a socket; Open has to be called next, and nothing happens on the connection
 // before. It returns ErrServerClosed while the server isn't running.
 func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
-	c := &connection{srv: s, carrier: carrier, addr: o.Addr, openedAt: time.Now()}
-	c.carried = &Carried{c: c}
+	c := &connection{srv: s, addr: o.Addr, opened: time.Since(s.made)}
+	c.carried = &Carried{c: c, carrier: carrier}
 	c.kind.Store(int32(o.Kind))
 	for name, value := range o.Data {
 		c.data = set(c.data, name, value)
@@ -87,7 +88,7 @@ func (s *Server) addCarried(c *connection, id string) error {
 		s.serial++
 		c.id += "#" + strconv.FormatUint(s.serial, 10)
 	}
-	c.carrier.Carried(c.carried)
+	c.carried.carrier.Carried(c.carried)
 	if s.giveBoxLocked(c); c.box == nil {
 		c.turn = &turn{busy: true} // what others bring waits for Open
 	} else {
@@ -150,7 +151,7 @@ func (c *connection) leave(err error) bool {
 	}
 	c.leaving = true
 	if !c.closing.Load() {
-		c.reason.err = err
+		c.endsWithLocked(err)
 	}
 	return true
 }
@@ -174,7 +175,7 @@ func (c *connection) drop(reason closeReason) {
 	if !c.leave(nil) {
 		return
 	}
-	c.carrier.Close(Farewell{
+	c.carried.carrier.Close(Farewell{
 		Code: reason.code, Reason: reason.text,
 		Released: reason.released || errors.Is(reason.err, ErrGoingAway), // a server's end is no reason to lose the client
 	})
@@ -202,7 +203,7 @@ func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	}
 	finish := func(err error) { c.finish(frame.NewPacket(kind, nil, done), err) }
 	if err == nil {
-		err = c.carrier.Write(kind, packet, finish)
+		err = c.carried.carrier.Write(kind, packet, finish)
 	}
 	if err == nil {
 		return

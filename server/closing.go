@@ -19,7 +19,30 @@ func (c *connection) finishReading(err error) {
 func (c *connection) outcome() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.reason == nil {
+		return nil
+	}
 	return c.reason.err
+}
+
+// whyClosed is why the connection ends from this side.
+func (c *connection) whyClosed() closeReason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == nil {
+		return closeReason{}
+	}
+	return *c.reason
+}
+
+// endsWithLocked notes why the connection ends. connection.mu is held.
+func (c *connection) endsWithLocked(err error) {
+	switch {
+	case c.reason != nil:
+		c.endsWithLocked(err)
+	case err != nil:
+		c.reason = &closeReason{err: err}
+	}
 }
 
 // orderly returns nil for the errors by which reading ends without anything having gone wrong, and err for others.
@@ -44,7 +67,7 @@ func (c *connection) overflow(err error) {
 func (c *connection) lose(err error) {
 	c.mu.Lock()
 	if !c.closing.Swap(true) && !c.ended {
-		c.reason.err = err
+		c.endsWithLocked(err)
 	}
 	c.mu.Unlock()
 	c.pc.Close()
@@ -60,7 +83,7 @@ func (c *connection) endReading(err error) (done <-chan struct{}, theirs bool) {
 		c.timer.Stop()
 	}
 	if theirs = !c.closing.Load(); theirs {
-		c.reason.err = orderly(err)
+		c.endsWithLocked(orderly(err))
 	}
 	c.out.Abort(ErrConnClosed)
 	return c.writerDone, theirs
@@ -142,14 +165,14 @@ func (c *connection) tell(code int, err error) {
 func (c *connection) close(reason closeReason) bool {
 	c.mu.Lock()
 	first := !c.closing.Swap(true)
-	if first && !c.leaving && (!c.ended || c.reason.err == nil) { // what ended reading stays the reason
-		c.reason = reason
+	if first && !c.leaving && (!c.ended || c.reason == nil || c.reason.err == nil) { // what ended reading stays the reason
+		c.reason = &reason
 	}
 	c.mu.Unlock()
 	if !first {
 		return false
 	}
-	if c.carrier != nil {
+	if c.carried != nil {
 		c.drop(reason)
 		return true
 	}
@@ -174,7 +197,7 @@ func (c *connection) limitClosing(d time.Duration) {
 
 // cut ends the connection at once; what is queued gets err.
 func (c *connection) cut(err error) {
-	if c.carrier != nil {
+	if c.carried != nil {
 		return // close was enough: nothing of it waits for a peer
 	}
 	c.out.Abort(err)

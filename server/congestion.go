@@ -6,6 +6,9 @@ type congestion struct {
 	telling bool // right now, on some goroutine
 }
 
+// LevelChanged is outq.Watcher's.
+func (c *connection) LevelChanged() { c.srv.serving.Go(c.tellCongestion) }
+
 // tellCongestion runs the handlers until they know whether the outbound queue fills up. One goroutine at a time does.
 func (c *connection) tellCongestion() {
 	for {

@@ -76,23 +76,51 @@ func (c *Conn) GetIP() string {
 }
 
 // RemoteAddr returns the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.c.addr }
+func (c *Conn) RemoteAddr() net.Addr {
+	if a, ok := c.c.addr.(compactAddr); ok {
+		return net.TCPAddrFromAddrPort(netip.AddrPort(a))
+	}
+	return c.c.addr
+}
+
+// compactAddr is a *net.TCPAddr that takes a third of the memory.
+type compactAddr netip.AddrPort
+
+func (a compactAddr) Network() string { return "tcp" }
+func (a compactAddr) String() string  { return netip.AddrPort(a).String() }
+
+// compact returns addr in less memory, where that can be.
+func compact(addr net.Addr) net.Addr {
+	a, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return addr
+	}
+	ap := a.AddrPort()
+	ip := ap.Addr()
+	if v4 := ip.Unmap(); v4.Is4() { // as net prints it
+		ip = v4
+	}
+	if ip.String() != a.IP.String() && ip.Zone() == "" {
+		return addr
+	}
+	return compactAddr(netip.AddrPortFrom(ip, ap.Port()))
+}
 
 // GetServer returns the server that accepted the connection.
 func (c *Conn) GetServer() *Server { return c.c.srv }
 
 // GetOpenTime returns when the connection was opened.
-func (c *Conn) GetOpenTime() time.Time { return c.c.openedAt }
+func (c *Conn) GetOpenTime() time.Time { return c.c.srv.made.Add(c.c.opened) }
 
 // GetOnlineTime returns for how long the connection has been open.
-func (c *Conn) GetOnlineTime() time.Duration { return time.Since(c.c.openedAt) }
+func (c *Conn) GetOnlineTime() time.Duration { return time.Since(c.GetOpenTime()) }
 
 // IsWebsocket reports whether the connection began with a WebSocket request. Of a client behind a gateway it is false, whatever
 // the client speaks; GetWST tells.
 func (c *Conn) IsWebsocket() bool { return c.c.head != nil }
 
 // GetWebsocketRequest returns the request that the connection began with, parsed anew on each call; nil where there was
-// none, as for a client behind a gateway. Of a head above 4 KiB the last header fields are missing.
+// none, as for a client behind a gateway. The header fields of the handshake itself are left out; of a head above 4 KiB the last ones are missing too.
 func (c *Conn) GetWebsocketRequest() *http.Request {
 	if c.c.head == nil {
 		return nil
@@ -198,7 +226,7 @@ func (c *Conn) Write(packet []byte, callback ...func(err error)) {
 	if len(packet) > c.c.srv.opts.warnSize {
 		c.c.srv.log().Warn("large packet written", "conn", c.c.id, "bytes", len(packet))
 	}
-	if c.c.carrier != nil {
+	if c.c.carried != nil {
 		c.c.carry(c.GetWST(), packet, done)
 		return
 	}
@@ -251,15 +279,20 @@ func (c *Conn) Release() { c.c.close(closeReason{code: codeNormal, released: tru
 // an endpoint: if there is none the connection stays, and nobody is told but the gateway's log. Errors: ErrNoGateway for a
 // direct client, ErrConnClosed, and what is wrong with name or state.
 func (c *Conn) Handoff(name string, state []byte) error {
-	if c.c.carrier == nil {
+	if c.c.carried == nil {
 		return ErrNoGateway
 	}
 	if c.c.closing.Load() {
 		return ErrConnClosed
 	}
-	return c.c.carrier.Handoff(name, state)
+	return c.c.carried.carrier.Handoff(name, state)
 }
 
 // For layers: Carrier returns what carries the connection, nil where it has a socket of its own: Carrier() != nil is a client
 // behind a gateway.
-func (c *Conn) Carrier() Carrier { return c.c.carrier }
+func (c *Conn) Carrier() Carrier {
+	if c.c.carried == nil {
+		return nil
+	}
+	return c.c.carried.carrier
+}

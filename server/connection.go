@@ -26,20 +26,19 @@ const (
 type connection struct {
 	srv       *Server    // static, as are the next ones up to out
 	pc        PacketConn // nil where carrier is not
-	eager     eager      // pc, where that can write without waiting
 	onLoop    *loopConn  // pc, where that is on an event loop
-	carrier   Carrier    // of a connection without a socket of its own
-	carried   *Carried   // the same
+	carried   *Carried   // of a connection without a socket of its own, which has no pc
 	addr      net.Addr
 	id        string
-	openedAt  time.Time
-	head      []byte   // of the WebSocket request, nil where there was none
-	box       *mailbox // nil: handlers run on the goroutine that brings events
-	ownBox    bool     // box is this connection's alone
-	turn      *turn    // where several goroutines may bring them
-	link      bool     // it is the layer's; set once, before others know of the connection
-	undecided bool     // its first packet tells what it is; on an event loop only, and its goroutine's
-	out       *outq.Queue
+	opened    time.Duration // since the server was made
+	head      []byte        // of the WebSocket request, nil where there was none
+	box       *mailbox      // nil: handlers run on the goroutine that brings events
+	ownBox    bool          // box is this connection's alone
+	turn      *turn         // where several goroutines may bring them
+	link      bool          // it is the layer's; set once, before others know of the connection
+	undecided bool          // its first packet tells what it is; on an event loop only, and its goroutine's
+	eager     bool          // pc can write without waiting
+	out       outq.Queue
 
 	kind       atomic.Int32 // WebSocket type that the peer used last
 	attachment atomic.Value
@@ -49,7 +48,7 @@ type connection struct {
 
 	mu         sync.Mutex // guards the rest
 	data       map[string]any
-	reason     closeReason
+	reason     *closeReason  // nil: an orderly end
 	writerDone chan struct{} // non-nil once the writer was started
 	ended      bool          // reading is over: no writer starts any more
 	leaving    bool          // a carried connection's end has begun
@@ -69,6 +68,8 @@ type closeReason struct {
 type requester interface {
 	requestHead() []byte
 	query() url.Values
+	// forget lets go of both, and what else there is.
+	forget()
 }
 
 // drainer is implemented by connections that can read on when nothing of it makes sense any more.
@@ -77,19 +78,21 @@ type drainer interface {
 }
 
 func newConnection(s *Server, pc PacketConn) *connection {
-	c := &connection{srv: s, pc: pc, addr: pc.RemoteAddr(), openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
-	var end any = pc // what knows about the client
-	if e, ok := pc.(eager); ok && e.canWriteNow() {
-		c.eager = e
+	l, _ := pc.(*loopConn)
+	c := &connection{}
+	if l != nil {
+		c = l.c
 	}
-	if l, ok := pc.(*loopConn); ok {
-		c.onLoop, l.c = l, c
-		end = l.protocol
+	c.srv, c.pc, c.onLoop, c.addr, c.opened = s, pc, l, pc.RemoteAddr(), time.Since(s.made)
+	c.out.Bound(s.opts.queueBytes, s.opts.queuePackets)
+	if e, ok := pc.(eager); ok {
+		c.eager = e.canWriteNow()
 	}
+	end := c.end()
 	if r, ok := end.(controller); ok {
-		r.onControl(c.writeControl)
+		r.onControl(c)
 	}
-	c.out.Watch(func() { s.serving.Go(c.tellCongestion) })
+	c.out.Watch(c)
 	if r, ok := end.(requester); ok {
 		c.head = r.requestHead()
 		c.kind.Store(frame.KindText)
@@ -100,6 +103,9 @@ func newConnection(s *Server, pc PacketConn) *connection {
 			if c.data[key] = values; len(values) == 1 {
 				c.data[key] = values[0]
 			}
+		}
+		if s.layer == nil {
+			r.forget()
 		}
 	}
 	return c

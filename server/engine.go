@@ -108,6 +108,7 @@ type loops struct {
 // serverLoop is one of them.
 type serverLoop struct {
 	*loop.Loop
+	loops *loops
 	slab  frame.Slab // owned by the loop's goroutine
 	conns int
 }
@@ -120,7 +121,7 @@ func newLoops(n int) (*loops, error) {
 			ls.stop()
 			return nil, err
 		}
-		ls.all = append(ls.all, &serverLoop{Loop: l})
+		ls.all = append(ls.all, &serverLoop{Loop: l, loops: ls})
 	}
 	return ls, nil
 }
@@ -182,16 +183,27 @@ func (ls *loops) left(l *serverLoop) {
 	l.conns--
 }
 
+// loopClient is all that a connection on a loop needs, in one piece of memory. The protocol is ws, or it is another one.
+type loopClient struct {
+	connection
+	loop loopConn
+	ws   wsProtocol
+}
+
 // accept takes a plain socket that was just accepted, or upgraded, and hands it over as a connection of one of the loops.
-func (ls *loops) accept(a *Acceptor, conn net.Conn, p protocol, framer frame.Framer, encode frame.Encoder) {
-	remote := conn.RemoteAddr()
+func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) {
+	remote := compact(conn.RemoteAddr())
 	fd, err := loop.Detach(conn)
 	if err != nil {
 		a.srv.log().Warn("connection lost", "conn", remote.String(), "err", err)
 		return
 	}
-	c := &loopConn{protocol: p, loops: ls, on: ls.least(), remote: remote}
-	c.Init(c.on.Loop, fd, c)
-	c.out = frame.NewEagerOutbound(&c.Conn, framer, encode)
-	a.Accept(c)
+	c := &loopClient{connection: connection{addr: remote}, loop: loopConn{protocol: other, on: ls.least(), style: style}}
+	if ws != nil {
+		c.ws = *ws
+		c.loop.protocol = &c.ws
+	}
+	c.loop.c = &c.connection
+	c.loop.Init(c.loop.on.Loop, fd, &c.loop)
+	a.Accept(&c.loop)
 }

@@ -173,14 +173,14 @@ func (c *Conn) Force(p *Packet) error {
 // For layers: Gather lets what is written to the connection gather, until as many calls of Flush; it is for whoever has several packets for it
 // at once. A client behind a gateway is no affair of it.
 func (c *Conn) Gather() {
-	if c.c.out != nil {
+	if c.c.carried == nil {
 		c.c.hold()
 	}
 }
 
 // For layers: Flush ends a Gather.
 func (c *Conn) Flush() {
-	if c.c.out != nil {
+	if c.c.carried == nil {
 		c.c.release()
 	}
 }

@@ -42,27 +42,26 @@ func (s *streamProtocol) cut(buf []byte) (int, []byte, int, error) {
 	return frame.KindNone, packet, size, err
 }
 
-func (s *streamProtocol) silence(time.Time) (again time.Time, err error) { return again, nil }
-func (s *streamProtocol) explain(err error) error                        { return err }
-func (s *streamProtocol) farewell(int, string) []byte                    { return nil }
-func (s *streamProtocol) reply() []byte                                  { return nil }
-func (s *streamProtocol) setLimit(n int)                                 { s.limit = n }
+func (s *streamProtocol) silence(now time.Time) (time.Time, error) { return now.Add(time.Hour), nil }
+func (s *streamProtocol) explain(err error) error                  { return err }
+func (s *streamProtocol) farewell(int, string) []byte              { return nil }
+func (s *streamProtocol) reply() []byte                            { return nil }
+func (s *streamProtocol) setLimit(n int)                           { s.limit = n }
 
 // loopConn is a connection on an event loop: a PacketConn that nobody reads or writes, because the loop tells when there is
 // something to be done. Everything but Close and what it embeds happens on the loop's goroutine.
 type loopConn struct {
 	loop.Conn
 	protocol
-	loops  *loops
 	on     *serverLoop
 	c      *connection
-	out    frame.Outbound
-	remote net.Addr
-
-	pieces   frame.Pieces
-	stuck    time.Time // since when the kernel takes nothing; zero: it does
-	look     time.Time // when to ask about silence again
-	until    time.Time // when the connection is closed whatever happens; zero: it isn't
+	style  *frame.Style
+	broken frame.Cut
+	pieces frame.Pieces
+	// Times are since the server was made.
+	stuck    time.Duration // since when the kernel takes nothing; 0: it does
+	look     time.Duration // when to ask about silence again
+	until    time.Duration // when the connection is closed whatever happens; 0: it isn't
 	started  bool
 	said     bool // good-bye
 	lingers  bool // the connection has ended, and only its last words are still under way
@@ -82,7 +81,11 @@ func (l *loopConn) ReadPacket() (int, []byte, error) { return 0, nil, errOnLoop 
 // WritePackets is PacketConn's, and not called.
 func (l *loopConn) WritePackets([]*Packet) (int, error) { return 0, errOnLoop }
 
-func (l *loopConn) RemoteAddr() net.Addr { return l.remote }
+// RemoteAddr is PacketConn's.
+func (l *loopConn) RemoteAddr() net.Addr { return l.c.addr }
+
+// since is a time as the fields have it, never 0.
+func (l *loopConn) since(t time.Time) time.Duration { return t.Sub(l.c.srv.made) + 1 }
 
 // Close ends the connection at once, from any goroutine.
 func (l *loopConn) Close() error {
@@ -156,19 +159,19 @@ func (l *loopConn) end(err error) {
 	}
 	// The client is still to read why. A socket closed on unread bytes would take that back.
 	_ = l.CloseWrite()
-	l.until = time.Now().Add(lingerTimeout)
+	l.until = l.since(time.Now()) + lingerTimeout
 }
 
 // abandon closes a connection that the server has not taken.
 func (l *loopConn) abandon() {
 	l.Abandon()
-	l.loops.left(l.on)
+	l.on.loops.left(l.on)
 }
 
 func (l *loopConn) drop() {
 	if !l.Closed() {
 		l.Conn.Close()
-		l.loops.left(l.on)
+		l.on.loops.left(l.on)
 	}
 }
 
@@ -189,27 +192,25 @@ func (l *loopConn) Flush() {
 }
 
 func (l *loopConn) writeNow(packets []*Packet) (int, error) {
-	n, err := l.out.WriteNow(packets)
+	n, err := l.broken.WriteNow(&l.Conn, l.style, packets)
 	switch {
 	case !l.Blocked():
-		l.stuck = time.Time{}
-	case n > 0 || l.stuck.IsZero():
-		l.stuck = time.Now()
+		l.stuck = 0
+	case n > 0 || l.stuck == 0:
+		l.stuck = l.since(time.Now())
 	}
 	return n, asWriteError(err)
 }
 
 // sayGoodbye tells the client that the connection ends, after everything that was written, and gives it a second to end it too.
 func (l *loopConn) sayGoodbye() {
-	l.c.mu.Lock()
-	reason := l.c.reason
-	l.c.mu.Unlock()
+	reason := l.c.whyClosed()
 	l.said = true
 	if l.Shutdown(reason.code, reason.text) != nil {
 		l.end(net.ErrClosed)
 		return
 	}
-	l.until = time.Now().Add(lingerTimeout)
+	l.until = l.since(time.Now()) + lingerTimeout
 }
 
 // Shutdown is PacketConn's.
@@ -222,7 +223,7 @@ func (l *loopConn) Shutdown(code int, reason string) error {
 
 // say writes last words, if they find room.
 func (l *loopConn) say(words []byte) error {
-	if l.out.Cut() || l.Blocked() {
+	if l.broken.Pending() || l.Blocked() {
 		return errCutShort
 	}
 	n, err := l.Conn.WriteNow(words)
@@ -240,20 +241,21 @@ func (l *loopConn) answerClose() {
 
 // Tick is loop.Handler's.
 func (l *loopConn) Tick(now time.Time) {
-	opts := &l.c.srv.opts
+	opts, at := &l.c.srv.opts, l.since(now)
 	switch {
-	case !l.until.IsZero() && now.After(l.until):
+	case l.until != 0 && at > l.until:
 		l.end(net.ErrClosed)
 	case l.lingers:
-	case !l.stuck.IsZero() && now.Sub(l.stuck) > opts.writeTimeout:
+	case l.stuck != 0 && at-l.stuck > opts.writeTimeout:
 		l.c.lose(fmt.Errorf("write: %w", os.ErrDeadlineExceeded))
 	case l.pieces.Overdue(now, packetTimeout):
 		l.end(fmt.Errorf("%w: %d bytes of it after %v", frame.ErrPacketTimeout, l.pieces.Len(), packetTimeout))
-	case !l.said && now.After(l.look):
-		var err error
-		if l.look, err = l.silence(now); err != nil {
+	case !l.said && at > l.look:
+		again, err := l.silence(now)
+		if err != nil {
 			l.end(err)
 		}
+		l.look = l.since(again)
 	}
 }
 

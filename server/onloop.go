@@ -89,7 +89,7 @@ func (c *connection) claimed() Claim {
 		return ClaimClient
 	}
 	subprotocol := ""
-	if s, ok := c.pc.(subprotocoler); ok {
+	if s, ok := c.end().(subprotocoler); ok {
 		subprotocol = s.Subprotocol()
 	}
 	claim := layer.Claim(c.detached(), subprotocol)
@@ -99,12 +99,20 @@ func (c *connection) claimed() Claim {
 	return claim
 }
 
+// end is what knows about the peer.
+func (c *connection) end() any {
+	if c.onLoop != nil {
+		return c.onLoop.protocol
+	}
+	return c.pc
+}
+
 // vetFirst makes a connection a client by its first packet, if that is one.
 func (c *connection) vetFirst(kind int, packet []byte) error {
 	if err := frame.CheckSize(len(packet), c.srv.opts.maxPacket); err != nil {
 		return err
 	}
-	if v, ok := c.pc.(vetter); ok {
+	if v, ok := c.end().(vetter); ok {
 		if err := v.vet(kind, packet); err != nil {
 			return err
 		}

@@ -258,4 +258,7 @@ func WithWebsocketCompression(level int) Option {
 func WithWebsocketWriteCompression() Option { return func(s *Server) { s.opts.wsCompress = true } }
 
 // readLimit is the largest packet that is read before it is known what a connection is.
+// style is how packets are marked on byte streams.
+func (o *options) style() *frame.Style { return &frame.Style{Framer: o.framer} }
+
 func (o *options) readLimit() int { return max(o.maxPacket+o.headroom, o.firstPacket) }

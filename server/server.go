@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Server accepts connections. Its methods may be called from any goroutine, handlers included; none of them but Run blocks.
@@ -23,6 +24,7 @@ type Server struct {
 	events  events
 	stats   counters
 	layer   Layer // static after SetLayer; nil: every connection is a client
+	made    time.Time
 
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
@@ -44,7 +46,7 @@ func New(network Network, options ...Option) *Server {
 	if !slices.Contains(networks, network) {
 		panic(fmt.Errorf("server: unknown network %q: one of %v", string(network), networks))
 	}
-	s := &Server{network: network, opts: defaultOptions(), stop: make(chan struct{}), online: map[string]*connection{}, apart: map[string]*connection{}}
+	s := &Server{network: network, opts: defaultOptions(), made: time.Now(), stop: make(chan struct{}), online: map[string]*connection{}, apart: map[string]*connection{}}
 	for _, option := range options {
 		if option != nil {
 			option(s)
@@ -161,7 +163,7 @@ func (s *Server) accept(pc PacketConn) {
 		}
 		return
 	}
-	c.id = s.newIDLocked(pc.RemoteAddr())
+	c.id = s.newIDLocked(c.addr)
 	s.giveBoxLocked(c)
 	s.apart[c.id] = c
 	if s.layer == nil {

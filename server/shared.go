@@ -15,7 +15,7 @@ func (c *Conn) WriteShared(kind int, payload *Shared) {
 	if kind == 0 {
 		kind = int(c.c.kind.Load())
 	}
-	if c.c.carrier != nil || len(c.c.srv.events.writeBefore.All()) > 0 {
+	if c.c.carried != nil || len(c.c.srv.events.writeBefore.All()) > 0 {
 		newConn(c.c, kind).Write(payload.Bytes())
 		return
 	}

@@ -16,6 +16,7 @@ type streamTransport struct {
 	network  Network
 	opts     options
 	listener net.Listener
+	style    *frame.Style
 
 	ctx    context.Context // ends handshakes
 	cancel context.CancelFunc
@@ -25,7 +26,7 @@ type streamTransport struct {
 var _ Transport = (*streamTransport)(nil)
 
 func newStreamTransport(network Network, opts options) (*streamTransport, error) {
-	t := &streamTransport{network: network, opts: opts}
+	t := &streamTransport{network: network, opts: opts, style: opts.style()}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t, nil
 }
@@ -63,7 +64,7 @@ func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
 		acceptor.Accept(newStreamConn(conn, t.opts))
 		return
 	}
-	t.opts.loops.accept(acceptor, conn, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.opts.framer, nil)
+	t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style)
 }
 
 func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
@@ -104,7 +105,7 @@ var (
 
 func newStreamConn(conn net.Conn, opts options) *streamConn {
 	return &streamConn{
-		Conn: conn, out: frame.NewOutbound(conn, opts.framer, nil, opts.writeTimeout),
+		Conn: conn, out: frame.NewOutbound(conn, opts.style(), opts.writeTimeout),
 		reader: frame.NewReader(conn, opts.framer, opts.readLimit(), packetTimeout, 0),
 	}
 }

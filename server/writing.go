@@ -24,7 +24,7 @@ type eager interface {
 
 // controller is implemented by connections that answer their peer, or ask it, in between: their frames go through the queue.
 type controller interface {
-	onControl(write func(kind int, payload []byte))
+	onControl(c *connection)
 }
 
 // waiter is implemented by connections that tell when they have handed over all that was read.
@@ -75,7 +75,7 @@ func (c *connection) flush(inline bool) {
 		c.onLoop.Wake()
 		return
 	}
-	if c.eager == nil || c.link {
+	if !c.eager || c.link {
 		c.startWriter()
 		return
 	}
@@ -90,7 +90,7 @@ func (c *connection) flush(inline bool) {
 }
 
 func (c *connection) writeNow(packets []*Packet) (int, error) {
-	n, err := c.eager.writeNow(packets)
+	n, err := c.pc.(eager).writeNow(packets)
 	return n, asWriteError(err)
 }
 
@@ -124,7 +124,7 @@ type batch struct {
 
 func (c *connection) gatherWhileReading() *batch {
 	b := &batch{c: c}
-	if w, ok := c.pc.(waiter); ok && (c.eager != nil || c.link) {
+	if w, ok := c.pc.(waiter); ok && (c.eager || c.link) {
 		b.from = w
 		w.onWait(b.end)
 	}
@@ -178,9 +178,7 @@ func (c *connection) writeLoop(done chan struct{}) {
 	} else if resigned {
 		return
 	}
-	c.mu.Lock()
-	reason := c.reason
-	c.mu.Unlock()
+	reason := c.whyClosed()
 	if err := c.pc.Shutdown(reason.code, reason.text); err != nil {
 		c.pc.Close()
 		return
@@ -191,7 +189,7 @@ func (c *connection) writeLoop(done chan struct{}) {
 // runQueue writes until the queue was closed and is empty, or, where whoever writes next can do so by itself, until it is empty: it
 // has resigned then.
 func (c *connection) runQueue(write outq.WriteFunc) (resigned bool, err error) {
-	if c.eager == nil || c.link {
+	if !c.eager || c.link {
 		return false, c.out.Run(write, c.finish)
 	}
 	for {

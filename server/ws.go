@@ -173,12 +173,12 @@ func (t *wsTransport) accept(ws *websocket.Conn, gather *wsio.GatherConn, head [
 		t.acceptor.Accept(newWSConn(ws, gather, head, query, t.opts))
 		return
 	}
-	protocol := newWSProtocol(head, query, ws.Subprotocol(), &t.opts)
+	protocol := newWSProtocol(&upgrade{head, query, ws.Subprotocol()}, &t.opts)
 	if t.opts.loops == nil {
-		t.acceptor.Accept(newRawConn(gather.Conn, protocol))
+		t.acceptor.Accept(newRawConn(gather.Conn, protocol, &t.opts))
 		return
 	}
-	t.opts.loops.accept(t.acceptor, gather.Conn, &protocol, nil, encodeFrame)
+	t.opts.loops.accept(t.acceptor, gather.Conn, &protocol, nil, &frames)
 }
 
 // refused says, once a second at most, who was not let in: whoever writes the client looks here first.
@@ -221,6 +221,9 @@ func (h *gatherHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, rw, nil
 }
 
+// handshakeFields have done their part.
+var handshakeFields = []string{"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions"}
+
 // requestHead writes the head of r down, as far as it fits: the request line and the host always, but without a query
 // that is too long, then whole fields. It reports false where not even that fits.
 func requestHead(r *http.Request) ([]byte, bool) {
@@ -236,6 +239,9 @@ func requestHead(r *http.Request) ([]byte, bool) {
 	}
 	b := bytes.NewBufferString(begin)
 	for key, values := range r.Header {
+		if slices.Contains(handshakeFields, key) {
+			continue
+		}
 		for _, value := range values {
 			if line := key + ": " + value + "\r\n"; b.Len()+len(line)+2 <= maxRequestHead {
 				b.WriteString(line)
@@ -317,9 +323,5 @@ func (c *wsConn) setLimit(n int)       { c.SetLimit(n) }
 func (c *wsConn) RemoteAddr() net.Addr { return c.remote }
 func (c *wsConn) requestHead() []byte  { return c.head }
 
-// query returns the URL's parameters, once: nobody else holds on to them.
-func (c *wsConn) query() url.Values {
-	params := c.params
-	c.params = nil
-	return params
-}
+func (c *wsConn) query() url.Values { return c.params }
+func (c *wsConn) forget()           { c.head, c.params = nil, nil }

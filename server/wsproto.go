@@ -17,24 +17,28 @@ import (
 
 // wsProtocol is one end of a WebSocket connection, whoever reads and writes its bytes. It belongs to the goroutine that reads.
 type wsProtocol struct {
-	parser      wsframe.Parser
-	opts        *options
+	parser  wsframe.Parser
+	c       *connection // set before anything is read
+	request *upgrade    // nil once nobody asks for it any more
+
+	heard  time.Duration // when anything whole was received last, since the server was made
+	answer int16         // code of the peer's close frame, 0: none has come
+	pinged bool          // since the last time that anything was heard
+}
+
+// upgrade is what is known of a WebSocket connection before its first frame.
+type upgrade struct {
 	head        []byte
 	params      url.Values
 	subprotocol string
-	control     func(kind int, payload []byte) // puts a ping or a pong into the queue
-
-	heard  time.Time // when anything whole was received last
-	pinged bool      // since then
-	answer int       // code of the peer's close frame, 0: none has come
 }
 
 // newWSProtocol returns the end of a connection that was just upgraded. Where links may come in, text needn't be UTF-8 until it is
 // known who is there: v0.5.5 sends binary headers in text messages.
-func newWSProtocol(head []byte, query url.Values, subprotocol string, opts *options) wsProtocol {
+func newWSProtocol(request *upgrade, opts *options) wsProtocol {
 	return wsProtocol{
-		opts: opts, head: head, params: query, subprotocol: subprotocol, heard: time.Now(),
-		parser: wsframe.Parser{Masked: true, Limit: opts.readLimit(), Loose: opts.headroom > 0 || opts.firstPacket > 0},
+		request: request,
+		parser:  wsframe.Parser{Masked: true, Limit: opts.readLimit(), Loose: opts.headroom > 0 || opts.firstPacket > 0},
 	}
 }
 
@@ -49,13 +53,13 @@ func (w *wsProtocol) cut(buf []byte) (kind int, packet []byte, size int, err err
 		return noPacket, nil, 0, w.explain(err)
 	}
 	if m.Kind != 0 && !w.parser.Unfinished() { // control frames between fragments prove nothing
-		w.heard, w.pinged = time.Now(), false
+		w.heard, w.pinged = time.Since(w.c.srv.made), false
 	}
 	switch m.Kind {
 	case frame.KindPing:
-		w.control(frame.KindPong, m.Data)
+		w.c.writeControl(frame.KindPong, m.Data)
 	case frame.KindText, frame.KindBinary:
-		if len(w.opts.wsTypes) > 0 && !slices.Contains(w.opts.wsTypes, m.Kind) {
+		if len(w.c.srv.opts.wsTypes) > 0 && !slices.Contains(w.c.srv.opts.wsTypes, m.Kind) {
 			return noPacket, nil, 0, ErrMessageType
 		}
 		return m.Kind, m.Data, size, nil
@@ -66,18 +70,18 @@ func (w *wsProtocol) cut(buf []byte) (kind int, packet []byte, size int, err err
 // silence pings a client that has been silent for half of what it may be, and returns when to look again, or that it has been
 // silent for too long.
 func (w *wsProtocol) silence(now time.Time) (again time.Time, err error) {
-	deadline := w.opts.wsDeadline
-	switch silent := now.Sub(w.heard); {
+	deadline, heard := w.c.srv.opts.wsDeadline, w.c.srv.made.Add(w.heard)
+	switch silent := now.Sub(heard); {
 	case silent >= deadline:
 		return again, fmt.Errorf("%w: %v", wsio.ErrReadTimeout, deadline)
 	case silent < deadline/2:
-		return w.heard.Add(deadline / 2), nil
+		return heard.Add(deadline / 2), nil
 	}
 	if !w.pinged {
 		w.pinged = true
-		w.control(frame.KindPing, nil)
+		w.c.writeControl(frame.KindPing, nil)
 	}
-	return w.heard.Add(deadline), nil
+	return heard.Add(deadline), nil
 }
 
 // explain turns errors into those that name what happened: gorilla's for close frames, as v0.5.5's users know them.
@@ -87,7 +91,7 @@ func (w *wsProtocol) explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &closed):
-		w.answer = closed.Code
+		w.answer = int16(closed.Code)
 		err = &websocket.CloseError{Code: closed.Code, Text: closed.Reason}
 		if closed.Code == codeNormal || closed.Code == codeGoingAway || closed.Code == wsframe.CodeNoStatus {
 			return fmt.Errorf("%w: %w", io.EOF, err)
@@ -111,7 +115,7 @@ func (w *wsProtocol) reply() []byte {
 	if w.answer == 0 {
 		return nil
 	}
-	return wsframe.Append(nil, frame.KindClose, wsframe.ClosePayload(w.answer, ""))
+	return wsframe.Append(nil, frame.KindClose, wsframe.ClosePayload(int(w.answer), ""))
 }
 
 func (w *wsProtocol) vet(kind int, packet []byte) error {
@@ -119,20 +123,25 @@ func (w *wsProtocol) vet(kind int, packet []byte) error {
 	return wsframe.CheckText(kind, packet)
 }
 
-func (w *wsProtocol) onControl(write func(int, []byte)) { w.control = write }
-func (w *wsProtocol) setLimit(n int)                    { w.parser.Limit = n }
-func (w *wsProtocol) requestHead() []byte               { return w.head }
-func (w *wsProtocol) Subprotocol() string               { return w.subprotocol }
-
-// query returns the URL's parameters, once: nobody else holds on to them.
-func (w *wsProtocol) query() url.Values {
-	params := w.params
-	w.params = nil
-	return params
+func (w *wsProtocol) onControl(c *connection) {
+	w.c = c
+	w.heard = time.Since(c.srv.made)
 }
+
+func (w *wsProtocol) setLimit(n int)      { w.parser.Limit = n }
+func (w *wsProtocol) requestHead() []byte { return w.request.head }
+func (w *wsProtocol) query() url.Values   { return w.request.params }
+
+// Subprotocol returns what was agreed upon.
+func (w *wsProtocol) Subprotocol() string { return w.request.subprotocol }
+
+func (w *wsProtocol) forget() { w.request = nil }
 
 // frameKey is what a shared payload's frames are kept under: their type.
 type frameKey int
+
+// frames is the style of WebSocket connections.
+var frames = frame.Style{Encode: encodeFrame}
 
 // encodeFrame makes a frame of a packet. Those of no type go out as binary messages.
 func encodeFrame(dst []byte, p *Packet) ([]byte, error) {

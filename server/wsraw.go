@@ -15,9 +15,10 @@ import (
 type rawConn struct {
 	net.Conn
 	wsProtocol
-	in      *frame.Inbound
-	out     frame.Outbound
-	closing atomic.Bool // we have said good-bye
+	in       *frame.Inbound
+	out      frame.Outbound
+	deadline time.Duration // of silence
+	closing  atomic.Bool   // we have said good-bye
 }
 
 var (
@@ -31,19 +32,19 @@ var (
 	_ vetter     = (*rawConn)(nil)
 )
 
-func newRawConn(conn net.Conn, protocol wsProtocol) *rawConn {
+func newRawConn(conn net.Conn, protocol wsProtocol, opts *options) *rawConn {
 	c := &rawConn{
-		Conn: conn, wsProtocol: protocol, in: frame.NewInbound(conn, 0),
-		out: frame.NewOutbound(conn, nil, encodeFrame, protocol.opts.writeTimeout),
+		Conn: conn, wsProtocol: protocol, in: frame.NewInbound(conn, 0), out: frame.NewOutbound(conn, &frames, opts.writeTimeout),
+		deadline: opts.wsDeadline,
 	}
 	_ = conn.SetWriteDeadline(time.Time{}) // the upgrade's, which would end a write that doesn't wait; the first one tells if it can't
-	c.patience(c.heard.Add(c.opts.wsDeadline / 2))
+	c.patience(time.Now().Add(c.deadline / 2))
 	return c
 }
 
 // patience lets reading wait until then. The next read tells if that can't be set: the connection was closed.
 func (c *rawConn) patience(until time.Time) {
-	if c.opts.wsDeadline > 0 && !c.closing.Load() {
+	if c.deadline > 0 && !c.closing.Load() {
 		_ = c.SetReadDeadline(until)
 		if c.closing.Load() { // Shutdown's own deadline may just have been overwritten
 			_ = c.SetReadDeadline(time.Now().Add(lingerTimeout))
@@ -109,7 +110,7 @@ var errCutShort = errors.New("websocket: a frame was cut short")
 
 // say writes a close frame. Nobody else writes any more.
 func (c *rawConn) say(frame []byte) error {
-	if c.out.Cut() {
+	if c.out.Pending() {
 		return errCutShort
 	}
 	if err := c.SetWriteDeadline(time.Now().Add(lingerTimeout)); err != nil {

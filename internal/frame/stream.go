@@ -78,8 +78,8 @@ func isTimeout(err error) bool {
 
 // WriteStream writes packets, marked by framer, to conn: see Outbound.Write.
 func WriteStream(conn net.Conn, framer Framer, packets []*Packet, timeout time.Duration) (int, error) {
-	o := Outbound{conn: conn, framer: framer, timeout: timeout}
-	return o.Write(packets)
+	o := Outbound{conn: conn, timeout: timeout}
+	return o.write(Style{Framer: framer}, packets, o.writeWaiting)
 }
 
 // Drain reads what comes in on conn and throws it away, until its end or for timeout.

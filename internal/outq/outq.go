@@ -4,6 +4,7 @@ package outq
 
 import (
 	"errors"
+	"math"
 	"sync"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -16,18 +17,24 @@ var ErrFull = errors.New("outbound queue full")
 // empty it holds nothing.
 type Queue struct {
 	mu                   sync.Mutex // guards the rest
-	maxBytes, maxPackets int
+	maxBytes, maxPackets int32
 	queued               frame.List // and not taken
 	bytes                int        // of packets queued and of those being written
-	count                int        // the same in packets
 	closed               error      // why Put refuses; nil while open
+	waiter               *sync.Cond // of a goroutine that runs the queue; nil: none ever did
+	watcher              Watcher    // nil: nobody looks
+	count                int32      // of packets, as bytes
+	held                 int32      // Holds without their Release
 	aborted              bool       // what is queued shall not be written any more
 	writing              bool       // somebody has taken packets, and not settled them
 	blocked              bool       // the kernel took no more: Pump leaves it to whoever runs the queue
-	held                 int        // Holds without their Release
-	waiter               *sync.Cond // of a goroutine that runs the queue; nil: none ever did
 	high                 bool       // above three quarters of maxBytes, and not yet below one quarter again
-	watch                func()     // called, without the lock, when high has changed; nil: nobody looks
+}
+
+// Watcher wants to know how full a queue is.
+type Watcher interface {
+	// LevelChanged is called whenever High may have changed, on the goroutine that made it so.
+	LevelChanged()
 }
 
 // New returns a queue that refuses packets above the bounds. A packet larger than maxBytes is accepted while the
@@ -38,16 +45,15 @@ func New(maxBytes, maxPackets int) *Queue {
 	return q
 }
 
-// Bound changes the bounds. What is queued stays.
+// Bound changes the bounds, each of which is 2^31-1 at the most. What is queued stays.
 func (q *Queue) Bound(maxBytes, maxPackets int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.maxBytes, q.maxPackets = maxBytes, maxPackets
+	q.maxBytes, q.maxPackets = int32(min(maxBytes, math.MaxInt32)), int32(min(maxPackets, math.MaxInt32))
 }
 
-// Watch has changed called whenever High may have changed, on the goroutine that made it so. It is for a queue that
-// nobody uses yet.
-func (q *Queue) Watch(changed func()) { q.watch = changed }
+// Watch lets w know how full the queue is. It is for a queue that nobody uses yet.
+func (q *Queue) Watch(w Watcher) { q.watcher = w }
 
 // High reports whether the queue is filling up: it was above three quarters of its bound in bytes, and has not been below
 // one quarter since.
@@ -61,12 +67,12 @@ func (q *Queue) High() bool {
 func (q *Queue) levelLocked() bool {
 	was := q.high
 	switch {
-	case q.bytes > q.maxBytes/4*3:
+	case q.bytes > int(q.maxBytes)/4*3:
 		q.high = true
-	case q.bytes < q.maxBytes/4:
+	case q.bytes < int(q.maxBytes)/4:
 		q.high = false
 	}
-	return was != q.high && q.watch != nil
+	return was != q.high && q.watcher != nil
 }
 
 // Put queues p, which the queue then owns: it will be finished exactly once. If Put returns an error (ErrFull, or what
@@ -74,7 +80,7 @@ func (q *Queue) levelLocked() bool {
 func (q *Queue) Put(p *frame.Packet) error {
 	changed, err := q.put(p, false)
 	if changed {
-		q.watch()
+		q.watcher.LevelChanged()
 	}
 	return err
 }
@@ -83,7 +89,7 @@ func (q *Queue) Put(p *frame.Packet) error {
 func (q *Queue) Force(p *frame.Packet) error {
 	changed, err := q.put(p, true)
 	if changed {
-		q.watch()
+		q.watcher.LevelChanged()
 	}
 	return err
 }
@@ -95,7 +101,7 @@ func (q *Queue) put(p *frame.Packet, force bool) (changed bool, err error) {
 		return false, q.closed
 	}
 	n := len(p.Bytes())
-	if !force && q.count > 0 && (q.bytes+n > q.maxBytes || q.count >= q.maxPackets) {
+	if !force && q.count > 0 && (q.bytes+n > int(q.maxBytes) || q.count >= q.maxPackets) {
 		return false, ErrFull
 	}
 	q.bytes += n

@@ -26,6 +26,11 @@ type result struct {
 	err  error
 }
 
+// watchFunc is a Watcher.
+type watchFunc func()
+
+func (f watchFunc) LevelChanged() { f() }
+
 // rig is a queue whose packets note their outcomes.
 type rig struct {
 	*outq.Queue
@@ -232,7 +237,7 @@ func TestForce(t *testing.T) {
 func TestHigh(t *testing.T) {
 	q := newRig(100, 100)
 	changes := 0
-	q.Watch(func() { changes++ })
+	q.Watch(watchFunc(func() { changes++ }))
 	for range 7 {
 		require.NoError(t, q.put("0123456789"))
 		assert.False(t, q.High())

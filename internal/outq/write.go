@@ -208,11 +208,11 @@ func (q *Queue) giveRoom(packets []*frame.Packet) {
 	}
 	q.mu.Lock()
 	q.bytes -= bytes
-	q.count -= len(packets)
+	q.count -= int32(len(packets))
 	changed := q.levelLocked()
 	q.mu.Unlock()
 	if changed {
-		q.watch()
+		q.watcher.LevelChanged()
 	}
 }
 

@@ -75,12 +75,11 @@ type Parser struct {
 	Masked bool // frames have to be masked: a server's parser
 	Loose  bool // text needn't be UTF-8: v0.5.5 sends binary headers in text frames
 
-	kind      int    // of the message whose first frame has come, 0: none
-	fragments []byte // of it
+	begun *Message // whose first frame has come, nil: none
 }
 
 // Unfinished reports whether some fragments of a message have come, and not all.
-func (p *Parser) Unfinished() bool { return p.kind != 0 }
+func (p *Parser) Unfinished() bool { return p.begun != nil }
 
 // Next looks for a message at the start of buf, unmasks it in place, and returns it with how many bytes of buf it took. While buf
 // doesn't hold all of it, size is 0 where nothing was used up, or the size of the fragment that was, and the message's Kind is
@@ -171,9 +170,9 @@ func (p *Parser) checkHeader(first, second byte) error {
 		return protocolError("control frame in fragments")
 	case opcode >= frame.KindClose && second&lengthBits > MaxControlSize:
 		return protocolError("control frame of more than %d bytes", MaxControlSize)
-	case opcode == opContinuation && p.kind == 0:
+	case opcode == opContinuation && p.begun == nil:
 		return protocolError("continuation of nothing")
-	case (opcode == frame.KindText || opcode == frame.KindBinary) && p.kind != 0:
+	case (opcode == frame.KindText || opcode == frame.KindBinary) && p.begun != nil:
 		return protocolError("message within a message")
 	}
 	return nil
@@ -184,7 +183,11 @@ func (p *Parser) checkLength(h header) error {
 	if p.Limit <= 0 || h.opcode >= frame.KindClose {
 		return nil
 	}
-	if whole := uint64(len(p.fragments)) + h.length; whole > uint64(p.Limit) {
+	whole := h.length
+	if p.begun != nil {
+		whole += uint64(len(p.begun.Data))
+	}
+	if whole > uint64(p.Limit) {
 		return &frame.TooLargeError{Size: whole, Limit: p.Limit}
 	}
 	return nil
@@ -195,14 +198,14 @@ func (p *Parser) data(h header, payload []byte) (Message, error) {
 	m := Message{Kind: h.opcode, Data: payload}
 	if h.opcode == opContinuation || !h.fin {
 		if h.opcode != opContinuation {
-			p.kind, p.fragments = h.opcode, []byte{} // not nil: an empty message has data as one in a single frame does
+			p.begun = &Message{Kind: h.opcode, Data: []byte{}} // not nil: an empty message has data as one in a single frame does
 		}
-		p.fragments = append(p.fragments, payload...)
+		p.begun.Data = append(p.begun.Data, payload...)
 		if !h.fin {
 			return Message{}, nil
 		}
-		m = Message{Kind: p.kind, Data: p.fragments}
-		p.kind, p.fragments = 0, nil
+		m = *p.begun
+		p.begun = nil
 	}
 	if !p.Loose {
 		if err := CheckText(m.Kind, m.Data); err != nil {
