@@ -200,7 +200,7 @@ func (e *Endpoint) owe(o *opening) {
 	if len(e.debts) < maxDebts {
 		e.debts = append(e.debts, debt{o.session.key, o.attach.Load()})
 	}
-	l := e.leastLocked()
+	l := e.leastLocked(o)
 	e.mu.Unlock()
 	if l != nil { // it has come up just now
 		e.payDebts(l)

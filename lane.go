@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 )
 
 // A session's packets to one endpoint all go over one link, its lane, so that they stay in order. This file chooses
@@ -108,7 +109,7 @@ func (e *Endpoint) chooseLane(o *opening) *link {
 	if l := o.lane.Load(); l != nil {
 		return l
 	}
-	l := e.leastLocked()
+	l := e.leastLocked(o)
 	if l != nil {
 		l.sessions++
 		o.lane.Store(l)
@@ -116,11 +117,17 @@ func (e *Endpoint) chooseLane(o *opening) *link {
 	return l
 }
 
-func (e *Endpoint) leastLocked() *link {
+// leastLocked returns the link with the fewest sessions, of those on the event loop of o's client where there are some, nil if no
+// link is up.
+func (e *Endpoint) leastLocked(o *opening) *link { return e.leastOn(o.session.conn.Loop()) }
+
+func (e *Endpoint) leastOn(own *loop.Loop) *link {
 	var least *link
+	near := false // least is on the client's loop
 	for _, l := range e.links {
-		if least == nil || l.sessions < least.sessions {
-			least = l
+		switch here := own != nil && l.loop == own; {
+		case least == nil, here && !near, here == near && l.sessions < least.sessions:
+			least, near = l, here
 		}
 	}
 	return least
@@ -170,7 +177,7 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, resumed []
 		if o.lane.Load() != l {
 			continue
 		}
-		to := e.leastLocked()
+		to := e.leastLocked(o)
 		if stale {
 			to = nil
 		}
@@ -187,7 +194,7 @@ func (e *Endpoint) moveLanes(g *Gateway, l *link) (failed []*forward, resumed []
 	for _, f := range unsent {
 		to, open := next[f.opening]
 		if !open && !stale { // the session has ended, what it left behind has not
-			to = e.leastLocked()
+			to = e.leastLocked(f.opening)
 		}
 		if err := g.requeueLocked(f, to); err != nil { // else it isn't ours any more
 			f.failure = err

@@ -38,6 +38,7 @@ type link struct {
 	gw       *Gateway
 	cli      *client.Client
 	dialed   time.Time
+	loop     *loop.Loop   // that reads and writes it, nil: goroutines do; static after runLink
 	session  bool         // it speaks the session protocol; static once the link is up
 	heard    atomic.Int64 // when anything was received last, nanoseconds since the gateway's start
 
@@ -102,8 +103,8 @@ func (e *Endpoint) runLink(ctx context.Context, slot int, probe bool, failures i
 	if !e.plainOnly {
 		l.cli.RaiseMaxPacketSize(leastMaxPacket)
 	}
-	if loops := g.linkLoops(); len(loops) > 0 {
-		l.cli.OnLoop(loops[slot%len(loops)])
+	if loops := g.linkLoops(); len(loops) > 0 && l.cli.OnLoop(loops[slot%len(loops)]) {
+		l.loop = loops[slot%len(loops)]
 	}
 	l.gathers, l.batch = l.cli.OnQuiet(l.quiet), g.batches.Add(1)
 	l.cli.RegConnectionOpenedEvent(func(*client.Client) { l.begin() })

@@ -183,6 +183,14 @@ func (ls *loops) left(l *serverLoop) {
 	l.conns--
 }
 
+// Loop returns the event loop that the connection is on, nil if it is on none.
+func (c *Conn) Loop() *loop.Loop {
+	if c.c.onLoop == nil {
+		return nil
+	}
+	return c.c.onLoop.on.Loop
+}
+
 // loopClient is all that a connection on a loop needs, in one piece of memory. The protocol is ws, or it is another one.
 type loopClient struct {
 	connection
