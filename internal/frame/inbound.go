@@ -99,10 +99,11 @@ func (b *Inbound) Fill() error {
 		n, err = b.conn.Read(b.Take())
 	}
 	b.end += n
-	switch {
-	case n > 0 || err == nil:
+	if n > 0 || err == nil {
 		return nil
-	case err == io.EOF && b.end > b.start:
+	}
+	b.Idle() // most errors are the end
+	if err == io.EOF && b.end > b.start {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -114,7 +115,9 @@ func (b *Inbound) Take() []byte {
 	case b.buf == nil && b.keep:
 		b.buf = make([]byte, b.size)
 	case b.buf == nil:
-		b.pooled = readBuffers.Get().(*[]byte)
+		if b.pooled == nil { // else one that has grown was given up for it
+			b.pooled = readBuffers.Get().(*[]byte)
+		}
 		b.buf = *b.pooled
 	case b.start > 0 && b.end == len(b.buf):
 		b.end = copy(b.buf, b.buf[b.start:b.end])
@@ -126,7 +129,7 @@ func (b *Inbound) Take() []byte {
 	return b.buf[b.end:]
 }
 
-// Idle is Room's.
+// Idle is Room's. It gives the buffer back.
 func (b *Inbound) Idle() {
 	if b.keep || b.end > b.start {
 		return

@@ -64,10 +64,19 @@ func (q *Queue) RunOut(write WriteFunc, finish FinishFunc) error {
 		}
 		n, err := write(*batch)
 		if err != nil {
-			q.Abort(err)
+			return q.fail(batch, n, err, finish)
 		}
-		q.settle(batch, n, err, finish)
+		q.settle(batch, n, nil, finish)
 	}
+}
+
+// fail ends the queue with a write's error that came after n packets of a batch, and returns it: the queue may have been
+// closed before, and then knows only of that.
+func (q *Queue) fail(batch *[]*frame.Packet, n int, err error, finish FinishFunc) error {
+	q.Abort(err)
+	q.settle(batch, n, err, finish)
+	q.Discard(err, finish)
+	return err
 }
 
 // Pump writes what has gathered as far as write, which must not block, gets rid of it: write may return less than it was given,
@@ -109,8 +118,7 @@ func (q *Queue) Drive(write WriteFunc, finish FinishFunc) (drained bool, err err
 		n, err := write(*batch)
 		switch {
 		case err != nil:
-			q.Abort(err)
-			q.settle(batch, n, err, finish)
+			return false, q.fail(batch, n, err, finish)
 		case n < len(*batch):
 			q.giveBack(batch, n, finish)
 			return false, nil

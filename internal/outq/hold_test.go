@@ -1,0 +1,183 @@
+package outq_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway/internal/frame"
+)
+
+// While a queue is held nobody writes, and the last Release tells that somebody has to.
+func TestHold(t *testing.T) {
+	q, s := newRig(100, 100), &sink{}
+	q.Hold()
+	assert.False(t, q.Release(), "nothing came")
+	q.Hold()
+	q.Hold()
+	require.NoError(t, q.silent("a"))
+	more, err := q.Pump(refuse(t), finish, true)
+	assert.False(t, more)
+	assert.NoError(t, err)
+	assert.NoError(t, q.RunOut(refuse(t), finish))
+	drained, err := q.Drive(refuse(t), finish)
+	assert.False(t, drained)
+	assert.NoError(t, err)
+	resigned, _ := q.Resign()
+	assert.True(t, resigned, "who releases sees to it")
+	assert.False(t, q.Release(), "it is held once more")
+	require.NoError(t, q.silent("b"))
+	assert.True(t, q.Release())
+	more, err = q.Pump(s.write, finish, true)
+	assert.False(t, more)
+	assert.NoError(t, err)
+	assert.Equal(t, []string{"a", "b"}, s.written)
+}
+
+// A queue that is held is bounded as any other.
+func TestHoldBounds(t *testing.T) {
+	q := newRig(3, 100)
+	q.Hold()
+	require.NoError(t, q.silent("abc"))
+	assert.ErrorIs(t, q.silent("d"), errFull)
+	q.Discard(errGone, finish)
+}
+
+// The end of a queue doesn't wait for Release.
+func TestHoldEndsWithTheQueue(t *testing.T) {
+	t.Run("close", func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{}
+		q.Hold()
+		require.NoError(t, q.put("a"))
+		q.Close(errGone)
+		assert.NoError(t, q.RunOut(s.write, finish))
+		assert.Equal(t, []result{{"a", nil}}, q.results)
+		assert.False(t, q.Release())
+		_, drained := q.Resign()
+		assert.True(t, drained)
+	})
+	t.Run("abort", func(t *testing.T) {
+		q := newRig(100, 100)
+		q.Hold()
+		require.NoError(t, q.put("a"))
+		q.Abort(errGone)
+		assert.Equal(t, errGone, q.RunOut(refuse(t), finish))
+		assert.Equal(t, []result{{"a", errGone}}, q.results)
+		assert.False(t, q.Release())
+	})
+}
+
+// A goroutine that runs the queue for good waits for Release, and is woken by it, or by the end.
+func TestHoldWithRun(t *testing.T) {
+	for name, wake := range map[string]func(q *rig){
+		"release": func(q *rig) { assert.True(t, q.Release()) },
+		"close":   func(q *rig) { q.Close(errGone) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q, s := newRig(100, 100), &sink{}
+				ended := make(chan error, 1)
+				go func() { ended <- q.Run(s.write, finish) }()
+				q.Hold()
+				require.NoError(t, q.silent("a"))
+				require.NoError(t, q.silent("b"))
+				synctest.Wait()
+				assert.Empty(t, s.written)
+				wake(q)
+				synctest.Wait()
+				assert.Equal(t, []string{"a", "b"}, s.written)
+				q.Close(errGone)
+				assert.NoError(t, <-ended)
+			})
+		})
+	}
+}
+
+// An event loop writes as far as the kernel takes it, and goes on with the rest when it comes back.
+func TestDrive(t *testing.T) {
+	for taken := range 3 {
+		q, s := newRig(100, 100), &sink{takes: []int{taken}}
+		drained, err := q.Drive(refuse(t), finish)
+		assert.False(t, drained, "it is not closed")
+		assert.NoError(t, err)
+		for _, name := range []string{"a", "b", "c"} {
+			require.NoError(t, q.put(name))
+		}
+		drained, err = q.Drive(s.write, finish)
+		assert.False(t, drained)
+		assert.NoError(t, err)
+		assert.Len(t, s.written, taken)
+		assert.Equal(t, s.written, names(q.results))
+		require.NoError(t, q.put("d"))
+		q.Close(errGone)
+		s.takes = []int{1}
+		drained, err = q.Drive(s.write, finish)
+		assert.False(t, drained, "something is left")
+		assert.NoError(t, err)
+		drained, err = q.Drive(s.write, finish)
+		assert.True(t, drained)
+		assert.NoError(t, err)
+		assert.Equal(t, []string{"a", "b", "c", "d"}, s.written)
+		assert.Equal(t, []string{"a", "b", "c", "d"}, names(q.results))
+		assert.Zero(t, q.Bytes())
+	}
+}
+
+func TestDriveEnds(t *testing.T) {
+	errWrite := errors.New("write")
+	t.Run("aborted", func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{takes: []int{1}}
+		require.NoError(t, q.put("a"))
+		require.NoError(t, q.put("b"))
+		_, err := q.Drive(s.write, finish)
+		require.NoError(t, err)
+		q.Abort(errGone)
+		for range 2 {
+			drained, err := q.Drive(refuse(t), finish)
+			assert.False(t, drained)
+			assert.Equal(t, errGone, err)
+		}
+		assert.Equal(t, []result{{"a", nil}, {"b", errGone}}, q.results)
+	})
+	t.Run("a write that fails", func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{takes: []int{1}, err: errWrite}
+		require.NoError(t, q.put("a"))
+		require.NoError(t, q.put("b"))
+		drained, err := q.Drive(s.write, finish)
+		assert.False(t, drained)
+		assert.Equal(t, errWrite, err)
+		assert.Equal(t, []result{{"a", nil}, {"b", errWrite}}, q.results)
+		assert.Equal(t, errWrite, q.put("late"))
+	})
+	t.Run("a callback that writes", func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{}
+		require.NoError(t, q.Put(frame.NewPacket(0, []byte("a"), func(error) { require.NoError(t, q.put("b")) })))
+		_, err := q.Drive(s.write, finish)
+		assert.NoError(t, err)
+		assert.Equal(t, []string{"a", "b"}, s.written)
+	})
+}
+
+// A write that fails while the queue is closing is the error, though Put refuses with why it was closed.
+func TestWriteFailsWhileClosing(t *testing.T) {
+	errWrite := errors.New("write")
+	for name, run := range map[string]func(q *rig, s *sink) error{
+		"Drive":  func(q *rig, s *sink) error { _, err := q.Drive(s.write, finish); return err },
+		"RunOut": func(q *rig, s *sink) error { return q.RunOut(s.write, finish) },
+		"Run":    func(q *rig, s *sink) error { return q.Run(s.write, finish) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, s := newRig(100, 100), &sink{takes: []int{1}, err: errWrite}
+			require.NoError(t, q.put("a"))
+			require.NoError(t, q.put("b"))
+			q.Close(errGone)
+			assert.Equal(t, errWrite, run(q, s))
+			assert.Equal(t, []result{{"a", nil}, {"b", errWrite}}, q.results)
+			assert.Equal(t, errGone, q.put("late"))
+			assert.Equal(t, errGone, run(q, s), "afterwards")
+		})
+	}
+}
