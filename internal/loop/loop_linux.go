@@ -44,6 +44,8 @@ type Loop struct {
 	dirty   []*Conn   // to be flushed at the end of the pass
 	awake   bool      // the loop looks at the two above before it waits again
 	stopped time.Time // when that was, zero: it wasn't
+	ended   bool      // the loop looks at nothing any more
+	signals sync.WaitGroup
 }
 
 // New starts a loop.
@@ -79,7 +81,9 @@ func (l *Loop) closeDescriptors() {
 // returns at once; Done is closed when the loop has ended.
 func (l *Loop) Stop() {
 	l.mu.Lock()
-	l.stopped = time.Now()
+	if l.stopped.IsZero() {
+		l.stopped = time.Now()
+	}
 	wake := l.wakeLocked()
 	l.mu.Unlock()
 	if wake {
@@ -91,9 +95,12 @@ func (l *Loop) Stop() {
 func (l *Loop) Done() <-chan struct{} { return l.done }
 
 // Do has f called on the loop's goroutine, and reports false if the loop has been stopped.
-func (l *Loop) Do(f func()) bool {
+func (l *Loop) Do(f func()) bool { return l.do(f, false) }
+
+// do is Do. late: stopped or not, as long as the loop has not ended.
+func (l *Loop) do(f func(), late bool) bool {
 	l.mu.Lock()
-	if !l.stopped.IsZero() {
+	if l.ended || !l.stopped.IsZero() && !late {
 		l.mu.Unlock()
 		return false
 	}
@@ -106,10 +113,14 @@ func (l *Loop) Do(f func()) bool {
 	return true
 }
 
-// wakeLocked reports whether the loop has to be signalled.
+// wakeLocked reports whether the loop has to be signalled. The loop keeps its descriptors until that was done: later their numbers
+// may be somebody else's.
 func (l *Loop) wakeLocked() bool {
 	wake := !l.awake
 	l.awake = true
+	if wake {
+		l.signals.Add(1)
+	}
 	return wake
 }
 
@@ -125,6 +136,7 @@ func (l *Loop) later(c *Conn) {
 }
 
 func (l *Loop) signal() {
+	defer l.signals.Done()
 	one := [8]byte{1}
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.event), uintptr(unsafe.Pointer(&one)), 8) // a full counter wakes as well
 }
@@ -132,13 +144,14 @@ func (l *Loop) signal() {
 func (l *Loop) run() {
 	defer close(l.done)
 	defer l.closeDescriptors()
+	defer l.signals.Wait()
 	for idle := false; ; {
 		n := l.wait(idle)
 		for i := range l.events[:n] {
 			l.handle(&l.events[i])
 		}
 		busy, stopped := l.finishPass()
-		if !stopped.IsZero() && !busy && (l.live == 0 || time.Since(stopped) > stopPatience) {
+		if !stopped.IsZero() && (l.live == 0 || time.Since(stopped) > stopPatience) && l.leave() {
 			l.endAll()
 			return
 		}
@@ -165,6 +178,15 @@ func (l *Loop) finishPass() (busy bool, stopped time.Time) {
 	clear(l.doing)
 	clear(l.flushing)
 	return busy, stopped
+}
+
+// leave ends the loop for others, and reports false while it has something to do for them.
+func (l *Loop) leave() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = len(l.tasks) == 0
+	l.awake = true
+	return l.ended
 }
 
 // wait returns how many events there are. Before it waits it looks, twice if it has been idle: who is about to send may do so first.
@@ -264,6 +286,8 @@ type Conn struct {
 	enrolled      bool // owned by the loop's goroutine, as are the next
 	closed, ended bool
 	blocked       bool // the kernel took less than all
+	early         bool // Wake came before there was anything to flush
+	unwatched     bool // by epoll
 }
 
 // Init makes c, which is nobody's yet, a connection of handler's on l, which owns the descriptor fd from then on. Nothing happens
@@ -275,12 +299,10 @@ func (c *Conn) Init(l *Loop, fd int, handler Handler) {
 // Abandon closes a connection that was not enrolled.
 func (c *Conn) Abandon() { syscall.Close(int(c.fd)) }
 
-// Enroll lets things happen. On a loop that was stopped, all that happens is End.
+// Enroll lets things happen. On a loop that was stopped, all that happens is End, on the caller's goroutine if the loop has ended.
 func (c *Conn) Enroll() {
-	if !c.loop.Do(c.enroll) {
-		syscall.Close(int(c.fd))
-		c.closed, c.ended = true, true
-		c.handler.End(ErrStopped)
+	if !c.loop.do(c.enroll, true) {
+		c.enroll()
 	}
 }
 
@@ -290,11 +312,13 @@ func (c *Conn) enroll() {
 		return
 	}
 	defer c.recovered()
+	if l.isStopped() {
+		c.refuse(ErrStopped)
+		return
+	}
 	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: c.fd}
 	if err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, fd, &e); err != nil {
-		c.closed, c.ended = true, true
-		syscall.Close(fd)
-		c.handler.End(os.NewSyscallError("epoll_ctl", err))
+		c.refuse(os.NewSyscallError("epoll_ctl", err))
 		return
 	}
 	for fd >= len(l.conns) {
@@ -302,7 +326,22 @@ func (c *Conn) enroll() {
 	}
 	l.conns[fd], c.enrolled = c, true
 	l.live++
+	if c.early {
+		c.Wake()
+	}
 	c.handler.Start()
+}
+
+func (c *Conn) refuse(err error) {
+	c.closed, c.ended = true, true
+	syscall.Close(int(c.fd))
+	c.handler.End(err)
+}
+
+func (l *Loop) isStopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.stopped.IsZero()
 }
 
 // recovered is deferred around everything that a handler does.
@@ -319,11 +358,20 @@ func (c *Conn) Wake() {
 	}
 }
 
-// Do has f called on the loop's goroutine, unless the loop was stopped. It may be called from any goroutine.
-func (c *Conn) Do(f func()) { c.loop.Do(f) }
+// Do has f, which is as good as one of the handler's methods, called on the loop's goroutine, unless the loop has ended. It may be
+// called from any goroutine.
+func (c *Conn) Do(f func()) {
+	c.loop.do(func() {
+		defer c.recovered()
+		f()
+	}, true)
+}
 
 func (c *Conn) flush() {
 	c.dirty.Store(false)
+	if c.early = !c.enrolled; c.early { // Start comes first
+		return
+	}
 	if !c.closed && !c.blocked {
 		defer c.recovered()
 		c.handler.Flush()
@@ -355,25 +403,32 @@ func (c *Conn) end(err error) {
 		return
 	}
 	c.ended = true
+	defer c.recovered()
 	if !c.closed {
 		c.watch()
 	}
 	c.handler.End(err)
 }
 
-// watch brings what epoll looks for up to date.
+// watch brings what epoll looks for up to date. Asked for nothing, epoll would still tell of a peer that is gone, again and again.
 func (c *Conn) watch() {
 	if !c.enrolled {
 		return
 	}
-	e := syscall.EpollEvent{Fd: c.fd}
+	e, op := syscall.EpollEvent{Fd: c.fd}, syscall.EPOLL_CTL_MOD
+	if c.unwatched {
+		op = syscall.EPOLL_CTL_ADD
+	}
 	if !c.ended {
 		e.Events |= syscall.EPOLLIN | syscall.EPOLLRDHUP
 	}
 	if c.blocked {
 		e.Events |= syscall.EPOLLOUT
 	}
-	if err := syscall.EpollCtl(c.loop.epoll, syscall.EPOLL_CTL_MOD, int(c.fd), &e); err != nil {
+	if c.unwatched = e.Events == 0; c.unwatched {
+		op = syscall.EPOLL_CTL_DEL
+	}
+	if err := syscall.EpollCtl(c.loop.epoll, op, int(c.fd), &e); err != nil {
 		panic(fmt.Errorf("loop: descriptor %d: %w", c.fd, err))
 	}
 }
