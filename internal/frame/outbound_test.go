@@ -59,6 +59,21 @@ func shareds(payloads ...string) (list []*frame.Packet) {
 
 var packetMakers = map[string]func(payloads ...string) []*frame.Packet{"own": packets, "shared": shareds}
 
+// eager writes to one NowWriter, in one style.
+type eager struct {
+	frame.Cut
+	to    frame.NowWriter
+	style frame.Style
+}
+
+func newEager(to frame.NowWriter, framer frame.Framer, encode frame.Encoder) *eager {
+	return &eager{to: to, style: frame.Style{Framer: framer, Encode: encode}}
+}
+
+func (e *eager) WriteNow(packets []*frame.Packet) (int, error) {
+	return e.Cut.WriteNow(e.to, &e.style, packets)
+}
+
 // Wherever the kernel stops, those packets count that it has whole, and the next call goes on with the very next byte.
 func TestOutboundStopsAtEveryByte(t *testing.T) {
 	payloads := []string{"a", "", "some more", "x", "the last of them"}
@@ -68,17 +83,17 @@ func TestOutboundStopsAtEveryByte(t *testing.T) {
 				stream := framed(t, f, payloads...)
 				for at := range len(stream) + 1 {
 					k := &kernel{allowances: []int{at}}
-					o := frame.NewEagerOutbound(k, f, nil)
+					o := newEager(k, f, nil)
 					list := make(payloads...)
 					n, err := o.WriteNow(list)
 					require.NoError(t, err)
 					whole, cut := wholeOf(t, f, payloads, at)
 					require.Equal(t, whole, n, "%d bytes taken", at)
-					require.Equal(t, cut, o.Cut(), "%d bytes taken", at)
+					require.Equal(t, cut, o.Pending(), "%d bytes taken", at)
 					m, err := o.WriteNow(list[n:])
 					require.NoError(t, err)
 					require.Equal(t, len(list), n+m)
-					require.False(t, o.Cut())
+					require.False(t, o.Pending())
 					require.Equal(t, string(stream), string(k.taken), "stopped at %d", at)
 				}
 			})
@@ -96,7 +111,7 @@ func TestOutboundStopsTwice(t *testing.T) {
 	for first := range len(framed(t, f, payloads...)) {
 		for second := range len(stream) - first + 1 {
 			k := &kernel{allowances: []int{first, second}}
-			o := frame.NewEagerOutbound(k, f, nil)
+			o := newEager(k, f, nil)
 			list := packets(payloads...)
 			n, err := o.WriteNow(list)
 			require.NoError(t, err)
@@ -105,7 +120,7 @@ func TestOutboundStopsTwice(t *testing.T) {
 			require.NoError(t, err)
 			whole, cut := wholeOf(t, f, all, first+second)
 			require.Equal(t, whole, n+m, "%d and %d bytes taken", first, second)
-			require.Equal(t, cut, o.Cut(), "%d and %d bytes taken", first, second)
+			require.Equal(t, cut, o.Pending(), "%d and %d bytes taken", first, second)
 			last, err := o.WriteNow(list[m:])
 			require.NoError(t, err)
 			require.Equal(t, len(all), n+m+last)
@@ -117,7 +132,7 @@ func TestOutboundStopsTwice(t *testing.T) {
 func TestOutboundByteByByte(t *testing.T) {
 	payloads := []string{"first", "", strings.Repeat("x", 300)}
 	k := &kernel{}
-	o := frame.NewEagerOutbound(k, frame.Default(), nil)
+	o := newEager(k, frame.Default(), nil)
 	list := packets(payloads...)
 	for len(list) > 0 {
 		k.allowances = []int{1}
@@ -134,12 +149,12 @@ func TestOutboundErrors(t *testing.T) {
 	payloads := []string{"a", "bb", "ccc"}
 	stream := framed(t, frame.Default(), payloads...)
 	for at := range stream {
-		o := frame.NewEagerOutbound(&kernel{allowances: []int{at}, err: errBroken}, frame.Default(), nil)
+		o := newEager(&kernel{allowances: []int{at}, err: errBroken}, frame.Default(), nil)
 		n, err := o.WriteNow(packets(payloads...))
 		require.ErrorIs(t, err, errBroken)
 		whole, cut := wholeOf(t, frame.Default(), payloads, at)
 		require.Equal(t, whole, n)
-		require.Equal(t, cut, o.Cut())
+		require.Equal(t, cut, o.Pending())
 	}
 }
 
@@ -160,7 +175,7 @@ func TestOutboundRefusesAtEveryByte(t *testing.T) {
 			for name, make := range packetMakers {
 				what := fmt.Sprintf("%q, %s, %d bytes taken", payloads, name, at)
 				k := &kernel{allowances: []int{at}}
-				o := frame.NewEagerOutbound(k, frame.Line(), nil)
+				o := newEager(k, frame.Line(), nil)
 				list := make(payloads...)
 				for done, calls := 0, 0; done < len(list); calls++ {
 					require.Less(t, calls, 2, what)
@@ -188,7 +203,7 @@ func TestOutboundEncoder(t *testing.T) {
 	}
 	for at := range 8 {
 		k := &kernel{allowances: []int{at}}
-		o := frame.NewEagerOutbound(k, nil, encode)
+		o := newEager(k, nil, encode)
 		list := []*frame.Packet{
 			frame.NewPacket(1, []byte("one"), nil), frame.NewPacket(2, nil, nil), frame.NewPacket(2, []byte("two"), nil),
 		}
@@ -210,7 +225,7 @@ func TestOutboundGathers(t *testing.T) {
 		payloads = append(payloads, payload)
 	}
 	k := &kernel{allowances: []int{size / 2}}
-	o := frame.NewEagerOutbound(k, frame.Default(), nil)
+	o := newEager(k, frame.Default(), nil)
 	list := packets(payloads...)
 	n, err := o.WriteNow(list)
 	require.NoError(t, err)
@@ -237,7 +252,7 @@ func TestOutboundSharedPayloadManyConnections(t *testing.T) {
 	stream := string(framed(t, frame.Default(), "for everybody", "own"))
 	for at := range len(stream) {
 		k := &kernel{allowances: []int{at}}
-		o := frame.NewEagerOutbound(k, frame.Default(), nil)
+		o := newEager(k, frame.Default(), nil)
 		list := append([]*frame.Packet{frame.NewSharedPacket(0, shared)}, packets("own")...)
 		n, err := o.WriteNow(list)
 		require.NoError(t, err)
@@ -250,12 +265,12 @@ func TestOutboundSharedPayloadManyConnections(t *testing.T) {
 
 func TestOutboundWritesNothing(t *testing.T) {
 	k := &kernel{}
-	o := frame.NewEagerOutbound(k, frame.Default(), nil)
+	o := newEager(k, frame.Default(), nil)
 	n, err := o.WriteNow(nil)
 	assert.NoError(t, err)
 	assert.Zero(t, n)
 	assert.Empty(t, k.calls)
-	assert.False(t, o.Cut())
-	blind := frame.NewOutbound(&takeConn{}, frame.Default(), nil, 0)
+	assert.False(t, o.Pending())
+	blind := frame.NewOutbound(&takeConn{}, &frame.Style{Framer: frame.Default()}, 0)
 	assert.False(t, blind.Eager(), "what is no socket can only wait")
 }

@@ -99,14 +99,14 @@ func TestOutboundGoesOnWaiting(t *testing.T) {
 	for _, network := range socketNetworks {
 		t.Run(network, func(t *testing.T) {
 			near, far := narrowPair(t, network)
-			o := frame.NewOutbound(near, frame.Default(), nil, time.Minute)
+			o := frame.NewOutbound(near, &frame.Style{Framer: frame.Default()}, time.Minute)
 			require.True(t, o.Eager())
 			payloads := []string{"small", string(noise(4 << 20)), "another", ""}
 			list := packets(payloads...)
 			n, err := o.WriteNow(list)
 			require.NoError(t, err)
 			require.Equal(t, 1, n)
-			require.True(t, o.Cut())
+			require.True(t, o.Pending())
 			read := make(chan []byte, 1)
 			go func() {
 				all, _ := io.ReadAll(far)
@@ -115,7 +115,7 @@ func TestOutboundGoesOnWaiting(t *testing.T) {
 			m, err := o.Write(list[n:])
 			require.NoError(t, err)
 			assert.Equal(t, len(list), n+m)
-			assert.False(t, o.Cut())
+			assert.False(t, o.Pending())
 			n, err = o.WriteNow(packets("now"))
 			assert.NoError(t, err)
 			assert.Equal(t, 1, n)
