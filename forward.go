@@ -26,6 +26,7 @@ type forward struct {
 	link    *link         // whose queue it is or was in
 	packet  client.Packet // in that queue
 	failure error         // why a lost link's successor didn't take it
+	kept    bool          // by somebody's own transport, maybe
 	settled bool          // it is over: whoever has the packet last gives it back
 }
 
@@ -54,7 +55,7 @@ func (f *forward) Released() {
 
 // giveBack ends the use of a forward, which nobody has any more. Control packets are few, and left to the garbage collector.
 func (f *forward) giveBack() {
-	if f.control != 0 {
+	if f.control != 0 || f.kept {
 		return
 	}
 	data := f.data[:0]

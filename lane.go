@@ -59,7 +59,7 @@ func (e *Endpoint) enqueue(f *forward) error {
 }
 
 func (l *link) enqueue(f *forward) error {
-	f.link = l
+	f.link, f.kept = l, f.kept || !l.cli.KeepsNothing()
 	f.packet.Own(linkPacketType, f.data, f)
 	if f.control == ctlClose { // a session that is not closed would stay at the backend
 		return l.cli.Force(&f.packet)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,9 +60,14 @@ type link struct {
 	groups groups // of the sessions on it
 
 	// Owned by the goroutine that reads.
-	gathers  bool           // quiet will be called; static after runLink
-	batch    uint64         // number of what was read at once; no two links have the same
-	gathered []*server.Conn // that got something in it, and get it with one write
+	gathers     bool   // quiet will be called; static after runLink
+	gathering   bool   // gathered has some
+	batch       uint64 // number of what was read at once; no two links have the same
+	gatherTimer *time.Timer
+	spare       []*server.Conn // what gathered is next
+
+	gatherMu sync.Mutex     // guards the next; nothing of the gateway's is locked under it
+	gathered []*server.Conn // that got something in the batch, and get it with one write
 
 	// Guarded by Endpoint.mu.
 	probe     bool // its slot finds out what the endpoint speaks
@@ -223,22 +229,52 @@ func (g *Gateway) linkLoops() []*loop.Loop {
 
 // quiet is called when everything that was read at once has been handled.
 func (l *link) quiet() {
-	if len(l.gathered) == 0 {
+	if !l.gathering {
 		return
 	}
-	for _, conn := range l.gathered {
+	l.gathering = false
+	l.gatherTimer.Stop()
+	l.gatherMu.Lock()
+	gathered := l.gathered
+	l.gathered = l.spare
+	l.gatherMu.Unlock()
+	for _, conn := range gathered {
 		conn.Flush()
 	}
-	clear(l.gathered)
-	l.gathered = l.gathered[:0]
+	clear(gathered)
+	l.spare = gathered[:0]
 	l.batch = l.gw.batches.Add(1)
 }
 
-// gather makes all that a client gets out of one read one write.
+// gather makes all that a client gets out of one read one write, unless a handler takes long.
 func (l *link) gather(s *session, first bool) {
-	if first && l.gathers {
-		s.conn.Gather()
-		l.gathered = append(l.gathered, s.conn)
+	if !first || !l.gathers || s.conn.Loop() != nil { // on an event loop it gathers anyway
+		return
+	}
+	s.conn.Gather()
+	l.gatherMu.Lock()
+	l.gathered = append(l.gathered, s.conn)
+	l.gatherMu.Unlock()
+	if l.gathering {
+		return
+	}
+	l.gathering = true
+	if l.gatherTimer == nil {
+		l.gatherTimer = time.AfterFunc(gatherLimit, l.loosen)
+	} else {
+		l.gatherTimer.Reset(gatherLimit)
+	}
+}
+
+// gatherLimit is how long a batch's handlers may take before what they have written no longer waits for the others.
+const gatherLimit = time.Millisecond
+
+func (l *link) loosen() {
+	l.gatherMu.Lock()
+	gathered := slices.Clone(l.gathered)
+	l.gatherMu.Unlock()
+	for _, conn := range gathered {
+		conn.Loosen()
 	}
 }
 

@@ -174,6 +174,12 @@ func (c *Client) OnQuiet(quiet func()) bool {
 	return ok
 }
 
+// KeepsNothing reports whether the client's transport lets go of a packet that it has written: one of somebody's own may not.
+func (c *Client) KeepsNothing() bool {
+	_, ok := c.core.(gatherer)
+	return ok
+}
+
 // KeepsBoundaries reports whether packets arrive as they were sent: false with RawFramer only.
 func (c *Client) KeepsBoundaries() bool {
 	b, ok := c.core.(boundless)

@@ -44,6 +44,9 @@ type loopStream struct {
 
 var _ loop.Handler = (*loopStream)(nil)
 
+// flushEach is how many packets of one read are handed over before what they have brought about is written.
+const flushEach = 256
+
 // moveToLoop takes a connection that was just dialed over to the core's loop, where that is possible.
 func (c *streamCore) moveToLoop(conn net.Conn) error {
 	if c.loop == nil || frame.SocketOf(conn) == nil {
@@ -89,7 +92,7 @@ func (s *loopStream) Data(p []byte) {
 	}
 	opts := &s.core.opts
 	p = s.pieces.Join(p)
-	whole := false
+	whole, n := false, 0
 	for len(p) > 0 {
 		packet, size, err := opts.framer.Next(p, opts.maxPacket+frame.WriteHeadroom)
 		if err != nil {
@@ -103,6 +106,9 @@ func (s *loopStream) Data(p []byte) {
 		s.receive(frame.KindNone, s.slab.Copy(packet))
 		if s.over {
 			return
+		}
+		if n++; n%flushEach == 0 { // for all of them may be for one client
+			s.core.loop.FlushNow()
 		}
 	}
 	s.pieces.Keep(p, whole)

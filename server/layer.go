@@ -178,6 +178,13 @@ func (c *Conn) Gather() {
 	}
 }
 
+// For layers: Loosen writes what a Gather holds, which holds nothing any more.
+func (c *Conn) Loosen() {
+	if c.c.carried == nil {
+		c.c.loosen()
+	}
+}
+
 // For layers: Flush ends a Gather.
 func (c *Conn) Flush() {
 	if c.c.carried == nil {

@@ -18,6 +18,8 @@ type protocol interface {
 	// cut takes a packet from the start of buf, of which it takes size bytes: 0 while there is nothing whole. The packet may be
 	// a part of buf. kind is noPacket where what was taken is not for handlers.
 	cut(buf []byte) (kind int, packet []byte, size int, err error)
+	// packets reports whether a packet that was begun has to end within the packet timeout.
+	packets() bool
 	// silence is asked from time to time whether the client has been silent for too long.
 	silence(now time.Time) (again time.Time, err error)
 	explain(err error) error
@@ -43,6 +45,7 @@ func (s *streamProtocol) cut(buf []byte) (int, []byte, int, error) {
 }
 
 func (s *streamProtocol) silence(now time.Time) (time.Time, error) { return now.Add(time.Hour), nil }
+func (s *streamProtocol) packets() bool                            { return true }
 func (s *streamProtocol) explain(err error) error                  { return err }
 func (s *streamProtocol) farewell(int, string) []byte              { return nil }
 func (s *streamProtocol) reply() []byte                            { return nil }
@@ -120,6 +123,9 @@ func (l *loopConn) Data(p []byte) {
 			break
 		}
 		p, whole = p[size:], true
+		if l.c.out.Half() { // answers that only gather are no sign of a slow client
+			l.Flush()
+		}
 		if kind == noPacket {
 			continue
 		}
@@ -191,15 +197,16 @@ func (l *loopConn) Flush() {
 	}
 }
 
-func (l *loopConn) writeNow(packets []*Packet) (int, error) {
-	n, err := l.broken.WriteNow(&l.Conn, l.style, packets)
+func (l *loopConn) writeNow(packets []*Packet) (n int, err error) {
+	defer l.c.recoverWrite(&n, &err)
+	n, err = l.broken.WriteNow(&l.Conn, l.style, packets)
 	switch {
 	case !l.Blocked():
 		l.stuck = 0
 	case n > 0 || l.stuck == 0:
 		l.stuck = l.since(time.Now())
 	}
-	return n, asWriteError(err)
+	return n, err
 }
 
 // sayGoodbye tells the client that the connection ends, after everything that was written, and gives it a second to end it too.
@@ -248,7 +255,7 @@ func (l *loopConn) Tick(now time.Time) {
 	case l.lingers:
 	case l.stuck != 0 && at-l.stuck > opts.writeTimeout:
 		l.c.lose(fmt.Errorf("write: %w", os.ErrDeadlineExceeded))
-	case l.pieces.Overdue(now, packetTimeout):
+	case l.packets() && l.pieces.Overdue(now, packetTimeout):
 		l.end(fmt.Errorf("%w: %d bytes of it after %v", frame.ErrPacketTimeout, l.pieces.Len(), packetTimeout))
 	case !l.said && at > l.look:
 		again, err := l.silence(now)
@@ -259,9 +266,12 @@ func (l *loopConn) Tick(now time.Time) {
 	}
 }
 
-// Panicked is loop.Handler's. Handlers' own panics don't come here.
+// Panicked is loop.Handler's. Handlers' own panics don't come here: it is a framer of somebody's own, or a fault.
 func (l *loopConn) Panicked(value any, stack []byte) {
 	l.c.srv.stats.panics.Add(1)
 	l.c.srv.log().Error("event loop panicked", "conn", l.c.id, "panic", value, "stack", string(stack))
+	if !l.lingers {
+		l.end(fmt.Errorf("%w: %v", ErrHandlerPanic, value))
+	}
 	l.drop()
 }

@@ -70,16 +70,21 @@ func (c *connection) endOnLoop(err error) (told bool) {
 		c.srv.forget(c)
 	case !c.client.Load():
 		c.srv.forget(c)
-	default:
-		c.post(event{call: func() {
-			c.srv.handleClosed(c.detached(), c.outcome())
-			if c.ownBox {
-				c.box.end()
-			}
-			c.srv.forget(c)
-		}})
+	case c.box != nil:
+		c.post(event{call: c.closeOnLoop})
+	default: // not here: closed handlers may wait for deliveries that are under way
+		go c.closeOnLoop()
 	}
 	return told
+}
+
+// closeOnLoop is the last step.
+func (c *connection) closeOnLoop() {
+	c.srv.handleClosed(c.detached(), c.outcome())
+	if c.ownBox {
+		c.box.end()
+	}
+	c.srv.forget(c)
 }
 
 // claimed asks the layer whose the connection is.

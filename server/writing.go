@@ -2,7 +2,10 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"runtime/debug"
+	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/internal/outq"
@@ -42,6 +45,11 @@ func (c *connection) write(p *frame.Packet) {
 		return
 	}
 	err := c.out.Put(p)
+	if errors.Is(err, outq.ErrFull) && c.eager && !c.link { // what only gathers is no sign of a slow client
+		c.out.Loosen()
+		c.flush(true)
+		err = c.out.Put(p)
+	}
 	if err == nil {
 		c.flush(true)
 		return
@@ -89,14 +97,34 @@ func (c *connection) flush(inline bool) {
 	}
 }
 
-func (c *connection) writeNow(packets []*Packet) (int, error) {
-	n, err := c.pc.(eager).writeNow(packets)
-	return n, asWriteError(err)
+func (c *connection) writeNow(packets []*Packet) (n int, err error) {
+	defer c.recoverWrite(&n, &err)
+	return c.pc.(eager).writeNow(packets)
+}
+
+func (c *connection) writeWaiting(packets []*Packet) (n int, err error) {
+	defer c.recoverWrite(&n, &err)
+	return c.pc.WritePackets(packets)
+}
+
+// recoverWrite is deferred around writes: it marks errors, and makes one of a panic: a framer's, or a transport's of somebody's own.
+func (c *connection) recoverWrite(n *int, err *error) {
+	if value := recover(); value != nil {
+		c.srv.stats.panics.Add(1)
+		c.srv.log().Error("transport panicked", "conn", c.id, "panic", value, "stack", string(debug.Stack()))
+		*n, *err = 0, fmt.Errorf("%w: %v", ErrHandlerPanic, value)
+	}
+	*err = asWriteError(*err)
+}
+
+// isClosed reports whether err says no more than that this side has closed the socket.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) && !errors.Is(err, ErrHandlerPanic)
 }
 
 // asWriteError marks what went wrong while writing. A socket that was closed already is no news.
 func asWriteError(err error) error {
-	if err == nil || errors.Is(err, net.ErrClosed) {
+	if err == nil || isClosed(err) {
 		return err
 	}
 	return &writeError{err}
@@ -115,11 +143,15 @@ func (c *connection) release() {
 	}
 }
 
+// holdLimit is how long a handler may run before what it has written no longer waits for it.
+const holdLimit = time.Millisecond
+
 // batch gathers what is written to a connection while it hands over several packets that came with one read.
 type batch struct {
-	c    *connection
-	from waiter // nil: it can't tell
-	held bool
+	c     *connection
+	from  waiter // nil: it can't tell
+	held  bool
+	timer *time.Timer // bounds the hold
 }
 
 func (c *connection) gatherWhileReading() *batch {
@@ -133,17 +165,41 @@ func (c *connection) gatherWhileReading() *batch {
 
 // more begins to gather, where another packet seems to be there already.
 func (b *batch) more() {
-	if b.from != nil && !b.held && b.from.buffered() > 0 {
-		b.held = true
-		b.c.hold()
+	if b.from == nil || b.held || b.from.buffered() == 0 {
+		return
+	}
+	b.held = true
+	b.c.hold()
+	if b.timer == nil {
+		b.timer = time.AfterFunc(holdLimit, b.c.loosen)
+	} else {
+		b.timer.Reset(holdLimit)
 	}
 }
 
 func (b *batch) end() {
 	if b.held {
 		b.held = false
+		b.timer.Stop()
 		b.c.release()
 	}
+}
+
+// loosen writes what is held.
+func (c *connection) loosen() {
+	if c.onLoop == nil {
+		c.out.Loosen()
+		c.flush(false)
+	}
+}
+
+// withoutMark is asWriteError's argument.
+func withoutMark(err error) error {
+	var marked *writeError
+	if errors.As(err, &marked) {
+		return marked.err
+	}
+	return err
 }
 
 // startWriter starts the goroutine that writes, unless it runs or reading is over. A client that is never written to
@@ -165,13 +221,15 @@ func (c *connection) writeLoop(done chan struct{}) {
 	defer close(done)
 	var failed error
 	write := func(packets []*frame.Packet) (int, error) {
-		n, err := c.pc.WritePackets(packets)
-		failed = err
-		return n, asWriteError(err)
+		n, err := c.writeWaiting(packets)
+		if failed = err; err != nil {
+			failed = withoutMark(err)
+		}
+		return n, err
 	}
 	if resigned, err := c.runQueue(write); err != nil {
 		// A socket that was closed already, or a peer that said good-bye, is the reader's to report.
-		if failed != nil && !errors.Is(failed, net.ErrClosed) {
+		if failed != nil && !isClosed(failed) {
 			c.lose(failed)
 		}
 		return

@@ -68,21 +68,27 @@ func (w *wsProtocol) cut(buf []byte) (kind int, packet []byte, size int, err err
 }
 
 // silence pings a client that has been silent for half of what it may be, and returns when to look again, or that it has been
-// silent for too long.
+// silent for too long. One that was not pinged in time, because a handler has kept its goroutine or loop, has the other half still.
 func (w *wsProtocol) silence(now time.Time) (again time.Time, err error) {
 	deadline, heard := w.c.srv.opts.wsDeadline, w.c.srv.made.Add(w.heard)
-	switch silent := now.Sub(heard); {
-	case silent >= deadline:
-		return again, fmt.Errorf("%w: %v", wsio.ErrReadTimeout, deadline)
+	silent := now.Sub(heard)
+	switch {
+	case deadline <= 0:
+		return now.Add(time.Hour), nil
 	case silent < deadline/2:
 		return heard.Add(deadline / 2), nil
-	}
-	if !w.pinged {
+	case silent >= deadline && w.pinged:
+		return again, fmt.Errorf("%w: %v", wsio.ErrReadTimeout, deadline)
+	case !w.pinged:
 		w.pinged = true
 		w.c.writeControl(frame.KindPing, nil)
+		return now.Add(deadline - deadline/2), nil
 	}
 	return heard.Add(deadline), nil
 }
+
+// packets: silence bounds those that are not finished too.
+func (w *wsProtocol) packets() bool { return false }
 
 // explain turns errors into those that name what happened: gorilla's for close frames, as v0.5.5's users know them.
 func (w *wsProtocol) explain(err error) error {

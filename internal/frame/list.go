@@ -47,12 +47,15 @@ func (l *List) Pop() *Packet {
 // HasCallback reports whether a packet in the list wants to know what becomes of it.
 func (l *List) HasCallback() bool {
 	for p := l.first; p != nil; p = p.next {
-		if p.done != nil || p.owner != nil {
+		if p.HasCallback() {
 			return true
 		}
 	}
 	return false
 }
+
+// HasCallback reports whether somebody wants to know what becomes of the packet.
+func (p *Packet) HasCallback() bool { return p.done != nil || p.owner != nil }
 
 var borrowed = sync.Pool{New: func() any { return &Packet{borrowed: true} }}
 

@@ -37,6 +37,7 @@ type Loop struct {
 	doing    []func()
 	flushing []*Conn
 	ticked   time.Time
+	late     bool // a tick was put off
 	live     int
 
 	mu      sync.Mutex // guards the rest
@@ -139,6 +140,17 @@ func (l *Loop) signal() {
 	defer l.signals.Done()
 	one := [8]byte{1}
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.event), uintptr(unsafe.Pointer(&one)), 8) // a full counter wakes as well
+}
+
+// FlushNow flushes connections before the pass ends. It is for the loop's own goroutine.
+func (l *Loop) FlushNow() {
+	l.mu.Lock()
+	dirty := l.dirty
+	l.dirty = nil
+	l.mu.Unlock()
+	for _, c := range dirty {
+		c.flush()
+	}
 }
 
 func (l *Loop) run() {
@@ -253,7 +265,12 @@ func (l *Loop) tick() {
 	if now.Sub(l.ticked) < TickInterval {
 		return
 	}
-	l.ticked = now
+	late := now.Sub(l.ticked) > 2*TickInterval
+	if l.ticked = now; late && !l.late { // what has come meanwhile is read first
+		l.late = true
+		return
+	}
+	l.late = false
 	for _, c := range l.conns {
 		if c != nil {
 			c.tick(now)

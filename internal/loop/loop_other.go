@@ -13,6 +13,7 @@ type Loop struct{}
 // New returns ErrUnsupported.
 func New() (*Loop, error) { return nil, ErrUnsupported }
 
+func (l *Loop) FlushNow()                 {}
 func (l *Loop) Stop()                     {}
 func (l *Loop) Done() <-chan struct{}     { return nil }
 func (l *Loop) Do(func()) bool            { return false }

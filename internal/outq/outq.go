@@ -28,6 +28,7 @@ type Queue struct {
 	aborted              bool       // what is queued shall not be written any more
 	writing              bool       // somebody has taken packets, and not settled them
 	blocked              bool       // the kernel took no more: Pump leaves it to whoever runs the queue
+	loose                bool       // what is held needn\'t wait
 	high                 bool       // above three quarters of maxBytes, and not yet below one quarter again
 }
 
@@ -106,10 +107,14 @@ func (q *Queue) put(p *frame.Packet, force bool) (changed bool, err error) {
 	}
 	q.bytes += n
 	q.count++
-	if q.queued.Empty() {
+	first := q.queued.Empty()
+	q.queued.Push(p)
+	if p.HasCallback() && q.held > 0 { // somebody waits, who may be the one that holds
+		q.loose = true
+	}
+	if first || q.loose {
 		q.signalLocked()
 	}
-	q.queued.Push(p)
 	return q.levelLocked(), nil
 }
 
@@ -127,7 +132,7 @@ func (q *Queue) Bytes() int {
 	return q.bytes
 }
 
-// Hold lets packets gather until Release, unless the queue is closed before.
+// Hold lets packets gather until Release, or Loosen, or one comes that has a callback, or the queue is closed.
 func (q *Queue) Hold() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -138,12 +143,35 @@ func (q *Queue) Hold() {
 func (q *Queue) Release() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.held--
-	if q.held > 0 || q.queued.Empty() {
+	if q.held--; q.held > 0 {
+		return false
+	}
+	q.loose = false
+	if q.queued.Empty() {
 		return false
 	}
 	q.signalLocked()
 	return true
+}
+
+// Loosen makes all Holds hold nothing any more, until the last of them has ended.
+func (q *Queue) Loosen() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.held > 0 {
+		q.loose = true
+		q.signalLocked()
+	}
+}
+
+// holdsLocked reports whether what is queued is to wait.
+func (q *Queue) holdsLocked() bool { return q.held > 0 && !q.loose && q.closed == nil }
+
+// Half reports whether the queue is half full.
+func (q *Queue) Half() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes > int(q.maxBytes)/2 || q.count > q.maxPackets/2
 }
 
 // Close makes Put refuse with err from now on; what is queued is still written. The first error stays.

@@ -35,7 +35,7 @@ func (q *Queue) await() bool {
 	defer q.mu.Unlock()
 	for {
 		switch {
-		case q.aborted, !q.queued.Empty() && (q.held == 0 || q.closed != nil):
+		case q.aborted, !q.queued.Empty() && !q.holdsLocked():
 			return true
 		case q.closed != nil && !q.writing:
 			return false
@@ -142,7 +142,7 @@ func (q *Queue) Resign() (resigned, drained bool) {
 	if q.closed != nil {
 		return false, q.queued.Empty() && !q.aborted
 	}
-	if !q.queued.Empty() && q.held == 0 {
+	if !q.queued.Empty() && !q.holdsLocked() {
 		return false, false
 	}
 	q.blocked = false
@@ -159,7 +159,7 @@ func (q *Queue) takeBlocking() (*[]*frame.Packet, error) {
 	switch {
 	case q.aborted:
 		return nil, q.closed
-	case q.queued.Empty(), q.held > 0 && q.closed == nil:
+	case q.queued.Empty(), q.holdsLocked():
 		return nil, nil
 	}
 	return q.takeLocked(), nil
@@ -169,7 +169,7 @@ func (q *Queue) takeBlocking() (*[]*frame.Packet, error) {
 func (q *Queue) takeNow(inline bool) (batch *[]*frame.Packet, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.queued.Empty() || q.writing || q.blocked || q.held > 0 || q.closed != nil {
+	if q.queued.Empty() || q.writing || q.blocked || q.holdsLocked() || q.closed != nil {
 		return nil, false
 	}
 	if inline && q.queued.HasCallback() {
