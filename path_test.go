@@ -39,7 +39,7 @@ func newPath(t testing.TB, network server.Network, engine server.Engine, size, b
 	p.link, err = ln.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { p.link.Close() })
-	require.NoError(t, p.link.SetDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, p.link.SetDeadline(time.Now().Add(10*time.Minute)))
 	ready(t, 1, e)
 	p.client = gwtest.DialRaw(t, network, g.address)
 

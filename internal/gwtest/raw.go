@@ -23,7 +23,7 @@ type Raw struct {
 	ws bool
 }
 
-const rawPatience = time.Minute // then reads and writes fail
+const rawPatience = 10 * time.Minute // then reads and writes fail
 
 // DialRaw connects to a server, until the test's end.
 func DialRaw(t testing.TB, network server.Network, addr string) *Raw {
