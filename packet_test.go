@@ -146,24 +146,3 @@ func FuzzMarshalAddress(f *testing.F) {
 		assert.Equal(t, data, again)
 	})
 }
-
-func BenchmarkMarshalGatewayOutPacket(b *testing.B) {
-	packet := make([]byte, 64)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := gateway.MarshalGatewayOutPacket("192.168.1.2:8080", packet); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkUnmarshalGatewayInPacket(b *testing.B) {
-	data, err := gateway.MarshalGatewayInPacket("192.168.1.2:8080", 1, make([]byte, 64))
-	require.NoError(b, err)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, _, err := gateway.UnmarshalGatewayInPacket(data); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -187,9 +187,7 @@ func (l *loopConn) Flush() {
 		return
 	}
 	drained, err := l.c.out.Drive(l.writeNow, l.c.finish)
-	var failed *writeError
-	if errors.As(err, &failed) {
-		l.c.lose(failed.err)
+	if l.c.loseBy(err) {
 		return
 	}
 	if drained && !l.said {

@@ -88,13 +88,23 @@ func (c *connection) flush(inline bool) {
 		return
 	}
 	more, err := c.out.Pump(c.writeNow, c.finish, inline)
-	var failed *writeError
-	if errors.As(err, &failed) {
-		c.lose(failed.err)
-	}
+	c.loseBy(err)
 	if more {
 		c.startWriter()
 	}
+}
+
+// loseBy ends the connection if err is what went wrong while writing, and reports whether it is.
+func (c *connection) loseBy(err error) bool {
+	if err == nil {
+		return false
+	}
+	var failed *writeError // not before: it is on the heap
+	if !errors.As(err, &failed) {
+		return false
+	}
+	c.lose(failed.err)
+	return true
 }
 
 func (c *connection) writeNow(packets []*Packet) (n int, err error) {

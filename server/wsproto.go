@@ -92,10 +92,11 @@ func (w *wsProtocol) packets() bool { return false }
 
 // explain turns errors into those that name what happened: gorilla's for close frames, as v0.5.5's users know them.
 func (w *wsProtocol) explain(err error) error {
-	var closed *wsframe.CloseError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	var closed *wsframe.CloseError // not before: it is on the heap
+	switch {
 	case errors.As(err, &closed):
 		w.answer = int16(closed.Code)
 		err = &websocket.CloseError{Code: closed.Code, Text: closed.Reason}

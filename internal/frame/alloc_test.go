@@ -40,3 +40,27 @@ func TestWriteStreamAllocations(t *testing.T) {
 	allocs := testing.AllocsPerRun(1000, func() { _, _ = frame.WriteStream(conn, framer, list, 0) })
 	assert.Less(t, allocs, 1.0, "but for buffers that the garbage collector took")
 }
+
+// A packet that a pool has, and bytes that are handed over in part, cost nothing.
+func TestOutboundAllocations(t *testing.T) {
+	k := &kernel{taken: make([]byte, 0, 1<<20), calls: make([]int, 0, 1<<14)}
+	o := newEager(k, frame.Default(), nil)
+	list, payload := make([]*frame.Packet, 2), []byte("some packet")
+	allocs := testing.AllocsPerRun(1000, func() {
+		k.taken, k.calls = k.taken[:0], k.calls[:0]
+		list[0], list[1] = frame.BorrowPacket(0, payload), frame.BorrowPacket(0, payload)
+		_, _ = o.WriteNow(list)
+		for _, p := range list {
+			p.Finish(nil)
+			p.Recycle()
+		}
+	})
+	assert.Less(t, allocs, 1.0, "but for what the garbage collector took")
+}
+
+// So do small packets of a connection that is busy.
+func TestSlabAllocations(t *testing.T) {
+	var s frame.Slab
+	packet := bytes.Repeat([]byte("x"), 64)
+	assert.Less(t, testing.AllocsPerRun(1000, func() { s.Copy(packet) }), 64.0/frame.SlabSize*1.1)
+}

@@ -2,6 +2,7 @@ package frame_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"testing"
 
@@ -13,20 +14,27 @@ type sinkConn struct{ net.Conn }
 
 func (*sinkConn) Write(p []byte) (int, error) { return len(p), nil }
 
+var benchSizes = []int{32, 1 << 10, 64 << 10}
+
 func BenchmarkFramer(b *testing.B) {
-	packet := bytes.Repeat([]byte("x"), 128)
 	for _, f := range framers {
-		b.Run(f.name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(int64(len(packet)))
-			var buf []byte
-			for b.Loop() {
-				buf, _ = f.Append(buf[:0], packet)
-				if _, size, err := f.Next(buf, 128); size == 0 || err != nil {
-					b.Fatal(size, err)
-				}
+		for _, size := range benchSizes {
+			packet := bytes.Repeat([]byte("x"), size)
+			if _, err := f.Append(nil, packet); err != nil {
+				continue // it has a smaller limit
 			}
-		})
+			b.Run(fmt.Sprintf("%s/%d B", f.name, size), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetBytes(int64(size))
+				var buf []byte
+				for b.Loop() {
+					buf, _ = f.Append(buf[:0], packet)
+					if _, got, err := f.Next(buf, size); got == 0 || err != nil {
+						b.Fatal(got, err)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -39,28 +47,49 @@ type repeatConn struct {
 func (c *repeatConn) Read(p []byte) (int, error) { return copy(p, c.bytes), nil }
 
 func BenchmarkReader(b *testing.B) {
-	conn := &repeatConn{bytes: framed(b, frame.Default(), string(make([]byte, 128)))}
-	r := frame.NewReader(conn, frame.Default(), 1<<10, 0, 0)
-	b.ReportAllocs()
-	b.SetBytes(128)
-	for b.Loop() {
-		if _, err := r.Next(); err != nil {
-			b.Fatal(err)
-		}
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprintf("%d B", size), func(b *testing.B) {
+			conn := &repeatConn{bytes: framed(b, frame.Default(), string(make([]byte, size)))}
+			r := frame.NewReader(conn, frame.Default(), size, 0, size+4) // each read is one packet
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if _, err := r.Next(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
 func BenchmarkWriteStream(b *testing.B) {
-	payloads := make([]string, 64)
-	for i := range payloads {
-		payloads[i] = string(make([]byte, 128))
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprintf("64 packets of %d B", size), func(b *testing.B) {
+			payloads := make([]string, 64)
+			for i := range payloads {
+				payloads[i] = string(make([]byte, size))
+			}
+			list, conn, framer := packets(payloads...), &sinkConn{}, frame.Default()
+			b.ReportAllocs()
+			b.SetBytes(int64(64 * size))
+			for b.Loop() {
+				if _, err := frame.WriteStream(conn, framer, list, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
-	list, conn := packets(payloads...), &sinkConn{}
-	b.ReportAllocs()
-	b.SetBytes(64 * 128)
-	for b.Loop() {
-		if _, err := frame.WriteStream(conn, frame.Default(), list, 0); err != nil {
-			b.Fatal(err)
-		}
+}
+
+func BenchmarkBorrowPacket(b *testing.B) {
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprintf("%d B", size), func(b *testing.B) {
+			payload := make([]byte, size)
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				frame.BorrowPacket(frame.KindBinary, payload).Recycle()
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -48,6 +49,13 @@ func framed(t testing.TB, f frame.Framer, packets ...string) []byte {
 		b, err = f.Append(b, []byte(p))
 		require.NoError(t, err)
 	}
+	return b
+}
+
+// noise returns n bytes that are alike each time, and not among each other.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
 	return b
 }
 

@@ -91,7 +91,7 @@ func TestPiecesOverdue(t *testing.T) {
 			c.data(t, stream[i:i+1])
 			c.data(t, nil)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.True(t, overdue(c), "its bytes have given it no more time")
 
 		c.data(t, stream[6:10]) // its end, and the next one's beginning
@@ -99,7 +99,7 @@ func TestPiecesOverdue(t *testing.T) {
 		assert.False(t, overdue(c), "the next one's time begins")
 		time.Sleep(limit)
 		assert.False(t, overdue(c))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.True(t, overdue(c))
 		c.data(t, stream[10:])
 		assert.Equal(t, []string{"first", "second"}, c.got)

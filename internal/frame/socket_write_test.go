@@ -5,7 +5,6 @@ package frame_test
 import (
 	"bytes"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -17,13 +16,6 @@ import (
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 )
-
-// noise returns n bytes that are alike each time, and not among each other.
-func noise(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
 
 // narrowPair returns the ends of a connection that holds less than a mebibyte.
 func narrowPair(t testing.TB, network string) (near, far net.Conn) {

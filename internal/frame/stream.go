@@ -65,7 +65,7 @@ func (r *Reader) fill() error {
 		r.setDeadline(time.Now().Add(r.timeout))
 	}
 	err := r.Fill()
-	if r.partial && isTimeout(err) {
+	if err != nil && r.partial && isTimeout(err) {
 		return fmt.Errorf("%w: %d bytes of it after %v", ErrPacketTimeout, r.end-r.start, r.timeout)
 	}
 	return err

@@ -220,6 +220,21 @@ func BenchmarkPutRun(b *testing.B) {
 	<-ended
 }
 
+// Whoever puts writes: a client's packet on its way out.
+func BenchmarkPutPump(b *testing.B) {
+	q := outq.New(4<<20, 1<<16)
+	data := make([]byte, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := q.Put(frame.BorrowPacket(0, data)); err != nil {
+			b.Fatal(err)
+		}
+		if more, err := q.Pump(func(packets []*frame.Packet) (int, error) { return len(packets), nil }, finish, true); more || err != nil {
+			b.Fatal(more, err)
+		}
+	}
+}
+
 // Force minds no bound, but the queue's end.
 func TestForce(t *testing.T) {
 	q := newRig(4, 1)

@@ -94,3 +94,29 @@ func BenchmarkGet(b *testing.B) {
 		tab.Get(i % 10_000 * 7919)
 	}
 }
+
+func BenchmarkGetInParallel(b *testing.B) {
+	tab := table.New[uint64]()
+	for i := range uint64(10_000) {
+		tab.Add(i*7919, i)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := uint64(0); pb.Next(); i++ {
+			tab.Get(i % 10_000 * 7919)
+		}
+	})
+}
+
+func BenchmarkAddDelete(b *testing.B) {
+	tab := table.New[uint64]()
+	for i := range uint64(10_000) {
+		tab.Add(i*7919, i)
+	}
+	b.ReportAllocs()
+	for i := uint64(0); b.Loop(); i++ {
+		key := i%10_000*7919 + 1
+		tab.Add(key, i)
+		tab.Delete(key)
+	}
+}

@@ -1,0 +1,70 @@
+//go:build !race
+
+package gateway_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+var pathNetworks = []server.Network{server.NetworkTcp, server.NetworkWebsocket}
+
+// mallocs is gwtest.Mallocs of what mustn't fail.
+func mallocs(t testing.TB, n int, f func() error) float64 {
+	t.Helper()
+	each, err := gwtest.Mallocs(n, f)
+	require.NoError(t, err)
+	return each
+}
+
+// What a packet costs on its way through the gateway: from the client's socket over a handler and Forward to the link's, and from
+// there over a handler and Write to the client's. It is the copy that the handler may keep, of which small ones share their memory
+// where many packets come, and a sixteenth of what holds the view. There is no such test under the race detector, which allocates,
+// and under which sync.Pool drops things at random.
+func TestDataPathAllocations(t *testing.T) {
+	const packets = 10_000
+	const small, whole = 0.1, 1 + 1.0/16 + 0.02 // a view and a part of a slab, a view and a copy; with a little for timers
+	for _, tt := range []struct {
+		engine   string
+		kind     server.Engine
+		size     int
+		up, down float64
+	}{
+		{"loops", server.EngineLoops, 32, small, small},
+		{"loops", server.EngineLoops, 1 << 10, whole, whole},
+		{"goroutines", server.EngineGoroutines, 32, whole, small}, // which hold no memory for a client that is silent
+		{"goroutines", server.EngineGoroutines, 1 << 10, whole, whole},
+	} {
+		for _, network := range pathNetworks {
+			t.Run(fmt.Sprintf("%s/%s/%d B", network, tt.engine, tt.size), func(t *testing.T) {
+				p := newPath(t, network, tt.kind, tt.size, 1)
+				up, down := mallocs(t, packets, p.goUp), mallocs(t, packets, p.goDown)
+				const batch = 16
+				q := newPath(t, network, tt.kind, tt.size, batch)
+				together := mallocs(t, packets/batch, q.goDown) / batch
+				t.Logf("allocations a packet: %.3f up, %.3f down, %.3f down of %d that come with one read", up, down, together, batch)
+				assert.LessOrEqual(t, up, tt.up, "up")
+				assert.LessOrEqual(t, down, tt.down, "down")
+				assert.LessOrEqual(t, together, tt.down, "down together")
+			})
+		}
+	}
+}
+
+// The same there and back over a backend in the same process, whose server is part of what is counted.
+func TestBackendPathAllocations(t *testing.T) {
+	for _, network := range pathNetworks {
+		t.Run(string(network), func(t *testing.T) {
+			p := newBackendPath(t, network, 32)
+			each := mallocs(t, 10_000, p.roundTrip)
+			t.Logf("%.2f allocations for a packet up, its echo down, and the backend between", each)
+			assert.LessOrEqual(t, each, 8.0)
+		})
+	}
+}
