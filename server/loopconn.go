@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -188,8 +189,13 @@ func (l *loopConn) Flush() {
 	}
 }
 
-func (l *loopConn) writeNow(packets []*Packet) (int, error) {
-	n, err := l.out.WriteNow(packets)
+func (l *loopConn) writeNow(packets []*Packet) (n int, err error) {
+	defer func() {
+		if value := recover(); value != nil { // of a framer of one's own: the queue waits for its writer, whatever happens
+			err = &writeError{l.panicked(value, debug.Stack())}
+		}
+	}()
+	n, err = l.out.WriteNow(packets)
 	switch {
 	case !l.Blocked():
 		l.stuck = time.Time{}
@@ -259,7 +265,12 @@ func (l *loopConn) Tick(now time.Time) {
 
 // Panicked is loop.Handler's. Handlers' own panics don't come here.
 func (l *loopConn) Panicked(value any, stack []byte) {
+	l.c.lose(l.panicked(value, stack)) // and the end comes by itself
+	l.drop()
+}
+
+func (l *loopConn) panicked(value any, stack []byte) error {
 	l.c.srv.stats.panics.Add(1)
 	l.c.srv.log().Error("event loop panicked", "conn", l.c.id, "panic", value, "stack", string(stack))
-	l.drop()
+	return fmt.Errorf("%w: %v", ErrHandlerPanic, value)
 }
