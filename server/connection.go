@@ -78,14 +78,13 @@ type drainer interface {
 
 func newConnection(s *Server, pc PacketConn) *connection {
 	c := &connection{srv: s, pc: pc, addr: pc.RemoteAddr(), openedAt: time.Now(), out: outq.New(s.opts.queueBytes, s.opts.queuePackets)}
-	var end any = pc // what knows about the client
 	if e, ok := pc.(eager); ok && e.canWriteNow() {
 		c.eager = e
 	}
 	if l, ok := pc.(*loopConn); ok {
 		c.onLoop, l.c = l, c
-		end = l.protocol
 	}
+	end := c.end()
 	if r, ok := end.(controller); ok {
 		r.onControl(c.writeControl)
 	}
@@ -103,6 +102,14 @@ func newConnection(s *Server, pc PacketConn) *connection {
 		}
 	}
 	return c
+}
+
+// end is what knows about the client.
+func (c *connection) end() any {
+	if c.onLoop != nil {
+		return c.onLoop.protocol
+	}
+	return c.pc
 }
 
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.

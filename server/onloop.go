@@ -89,7 +89,7 @@ func (c *connection) claimed() Claim {
 		return ClaimClient
 	}
 	subprotocol := ""
-	if s, ok := c.pc.(subprotocoler); ok {
+	if s, ok := c.end().(subprotocoler); ok {
 		subprotocol = s.Subprotocol()
 	}
 	claim := layer.Claim(c.detached(), subprotocol)
@@ -104,7 +104,7 @@ func (c *connection) vetFirst(kind int, packet []byte) error {
 	if err := frame.CheckSize(len(packet), c.srv.opts.maxPacket); err != nil {
 		return err
 	}
-	if v, ok := c.pc.(vetter); ok {
+	if v, ok := c.end().(vetter); ok {
 		if err := v.vet(kind, packet); err != nil {
 			return err
 		}
