@@ -94,6 +94,9 @@ func (c *connection) claimed() Claim {
 	}
 	claim := layer.Claim(c.detached(), subprotocol)
 	if claim == ClaimClient {
+		if v, ok := c.end().(vetter); ok {
+			_ = v.vet(frame.KindNone, nil) // nothing has come yet
+		}
 		c.admit()
 	}
 	return claim
