@@ -27,9 +27,12 @@ type host struct {
 	conns  map[string]*server.Conn
 }
 
+// hostOptions are what newHost gives its servers.
+var hostOptions []server.Option
+
 // newHost runs a backend that answers each packet with answer's result; nil: an echo.
 func newHost(t testing.TB, network server.Network, answer func(conn *server.Conn, packet []byte) []byte, options ...gateway.BackendOption) *host {
-	h := &host{srv: server.New(network), network: network, events: map[string][]string{}, conns: map[string]*server.Conn{}}
+	h := &host{srv: server.New(network, hostOptions...), network: network, events: map[string][]string{}, conns: map[string]*server.Conn{}}
 	h.Backend = gateway.NewBackend(h.srv, options...)
 	require.NoError(t, h.Err())
 	h.srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { h.note(conn, "opened") })

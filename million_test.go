@@ -48,7 +48,7 @@ func TestMillionSessions(t *testing.T) {
 		t.Skip("a million sessions: not with the race detector")
 	}
 	const few, many = 10_000, 1_000_000
-	small, big := newCrowd(t, few), newCrowd(t, many)
+	small, big := newThrong(t, few), newThrong(t, many)
 	var fast, slow []time.Duration
 	for range 5 { // in turn: what else the machine does slows both
 		fast = append(fast, small.round(t, few))
@@ -68,17 +68,17 @@ func TestMillionSessions(t *testing.T) {
 	assert.Zero(t, gateway.LiveSessions(big.gateway.Gateway))
 }
 
-// crowd is many clients of one gateway, all of which have made a round trip.
-type crowd struct {
+// throng is many clients of one gateway, all of which have made a round trip.
+type throng struct {
 	gateway *fixture
 	clients []*memClient
 	got     atomic.Int64
 }
 
-func newCrowd(t *testing.T, n int) *crowd {
+func newThrong(t *testing.T, n int) *throng {
 	b := newBackend(t, "tcp", nil)
 	e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(4))
-	c := &crowd{gateway: newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))}
+	c := &throng{gateway: newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))}
 	ready(t, 4, e)
 	for i := range n {
 		ip := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -96,7 +96,7 @@ func newCrowd(t *testing.T, n int) *crowd {
 }
 
 // round has n of the clients make a round trip, no more than 256 at once, and returns how long one takes.
-func (c *crowd) round(t *testing.T, n int) time.Duration {
+func (c *throng) round(t *testing.T, n int) time.Duration {
 	begun, before := time.Now(), c.got.Load()
 	step := len(c.clients) / n
 	for i := range n {

@@ -20,7 +20,7 @@ const (
 )
 
 func TestHalfOpenPeersAreNoticed(t *testing.T) {
-	for _, tt := range transports {
+	for _, tt := range transports[:3] { // a loop has a copy of the socket
 		t.Run(tt.name, func(t *testing.T) {
 			b := serve(t, tt.network)
 			show, conns := dialed()

@@ -59,9 +59,13 @@ func (c *streamCore) moveToLoop(conn net.Conn) error {
 	s := &loopStream{core: c, owner: c.owner, done: make(chan struct{})}
 	s.style.Framer = c.opts.framer
 	s.Init(c.loop, fd, s)
-	if err := c.keep(s); err != nil { // closed meanwhile
-		return err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed { // meanwhile: nobody else knows of s, and its loop may have ended
+		s.Abandon()
+		return ErrClosed
 	}
+	c.conn = s
 	c.onLoop = s
 	return nil
 }

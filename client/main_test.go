@@ -20,7 +20,18 @@ import (
 	"github.com/minotaur-gateway/gateway/server"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(runner{m}) }
+
+// runner runs the tests, and then ends the event loop that they may have used.
+type runner struct{ *testing.M }
+
+func (r runner) Run() int {
+	defer endLoop()
+	return r.M.Run()
+}
+
+// endLoop ends the event loop of the tests, where there are loops.
+var endLoop = func() {}
 
 const patience = 20 * time.Second // before a test gives up on something that must happen
 
@@ -100,7 +111,7 @@ func (b *backend) echo() *backend {
 	return b
 }
 
-// transports are the client's own ones, plain.
+// transports are the client's own ones, plain; loop_test.go adds those on an event loop.
 var transports = []struct {
 	name    string
 	network server.Network

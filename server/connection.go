@@ -111,6 +111,14 @@ func newConnection(s *Server, pc PacketConn) *connection {
 	return c
 }
 
+// end is what knows about the client.
+func (c *connection) end() any {
+	if c.onLoop != nil {
+		return c.onLoop.protocol
+	}
+	return c.pc
+}
+
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.
 func (c *connection) serve() {
 	defer c.srv.forget(c)

@@ -99,17 +99,12 @@ func (c *connection) claimed() Claim {
 	}
 	claim := layer.Claim(c.detached(), subprotocol)
 	if claim == ClaimClient {
+		if v, ok := c.end().(vetter); ok {
+			_ = v.vet(frame.KindNone, nil) // nothing has come yet
+		}
 		c.admit()
 	}
 	return claim
-}
-
-// end is what knows about the peer.
-func (c *connection) end() any {
-	if c.onLoop != nil {
-		return c.onLoop.protocol
-	}
-	return c.pc
 }
 
 // vetFirst makes a connection a client by its first packet, if that is one.

@@ -247,27 +247,33 @@ func TestLimitLife(t *testing.T) {
 }
 
 func TestRunUnixPath(t *testing.T) {
+	for name, engine := range map[string]server.Engine{"auto": server.EngineAuto, "goroutines": server.EngineGoroutines} {
+		t.Run(name, func(t *testing.T) { runUnixPath(t, server.WithEngine(engine)) })
+	}
+}
+
+func runUnixPath(t *testing.T, engine server.Option) {
 	t.Run("regular file", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
-		assert.ErrorIs(t, newHost(unix).Run(path), server.ErrNotDeadSocket)
+		assert.ErrorIs(t, newHost(unix, engine).Run(path), server.ErrNotDeadSocket)
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, "precious", string(data))
 	})
 	t.Run("directory", func(t *testing.T) {
 		path := t.TempDir()
-		assert.ErrorIs(t, newHost(unix).Run(path), server.ErrNotDeadSocket)
+		assert.ErrorIs(t, newHost(unix, engine).Run(path), server.ErrNotDeadSocket)
 		assert.DirExists(t, path)
 	})
 	t.Run("link", func(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
-		assert.ErrorIs(t, newHost(unix).Run(filepath.Join(dir, "link")), server.ErrNotDeadSocket)
+		assert.ErrorIs(t, newHost(unix, engine).Run(filepath.Join(dir, "link")), server.ErrNotDeadSocket)
 	})
 	t.Run("live socket", func(t *testing.T) {
-		h := serve(t, unix)
-		err := newHost(unix).Run(h.addr)
+		h := serve(t, unix, engine)
+		err := newHost(unix, engine).Run(h.addr)
 		assert.ErrorIs(t, err, server.ErrNotDeadSocket)
 		assert.ErrorContains(t, err, h.addr)
 		await(t, h.closed, "end of the connection that asked")
@@ -280,18 +286,18 @@ func TestRunUnixPath(t *testing.T) {
 		require.NoError(t, err)
 		ln.SetUnlinkOnClose(false)
 		ln.Close()
-		h := newHost(unix)
+		h := newHost(unix, engine)
 		h.addr = gwtestServe(t, h, path)
 		h.dial(t)
 	})
 	t.Run("missing directory", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "missing", "s")
-		err := newHost(unix).Run(path)
+		err := newHost(unix, engine).Run(path)
 		assert.ErrorIs(t, err, os.ErrNotExist)
 		assert.ErrorContains(t, err, path)
 	})
 	t.Run("is gone afterwards", func(t *testing.T) {
-		h := newHost(unix)
+		h := newHost(unix, engine)
 		h.start0(t)
 		assert.FileExists(t, h.addr)
 		h.Shutdown()
