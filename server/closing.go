@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"io"
-	"net"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/wsframe"
@@ -47,7 +46,7 @@ func (c *connection) endsWithLocked(err error) {
 
 // orderly returns nil for the errors by which reading ends without anything having gone wrong, and err for others.
 func orderly(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, io.EOF) || isClosed(err) {
 		return nil
 	}
 	return err
