@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(runner{m}) }
 type runner struct{ *testing.M }
 
 func (r runner) Run() int {
-	defer endLoop()
+	defer func() { endLoop() }()
 	return r.M.Run()
 }
 
