@@ -119,7 +119,7 @@ func (e *Endpoint) chooseLane(o *opening) *link {
 
 // leastLocked returns the link with the fewest sessions, of those on the event loop of o's client where there are some, nil if no
 // link is up.
-func (e *Endpoint) leastLocked(o *opening) *link { return e.leastOn(o.session.conn.Loop()) }
+func (e *Endpoint) leastLocked(o *opening) *link { return e.leastOn(o.session.loop) }
 
 func (e *Endpoint) leastOn(own *loop.Loop) *link {
 	var least *link

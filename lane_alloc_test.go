@@ -11,7 +11,7 @@ import (
 // A session finds its lane for nothing, the first time and each other.
 func TestLaneAllocations(t *testing.T) {
 	e := offline(NewGateway(nil, nil), "10.0.0.1:1", 4)
-	o := &opening{endpoint: e}
+	o := &opening{endpoint: e, session: &session{}}
 	assert.Zero(t, testing.AllocsPerRun(1000, func() { e.chooseLane(o); o.unpin() }), "choose")
 	l := e.chooseLane(o)
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {

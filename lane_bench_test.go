@@ -29,7 +29,7 @@ func BenchmarkChooseLane(b *testing.B) {
 	for _, links := range []int{1, 4, 32} {
 		b.Run(fmt.Sprintf("%d links", links), func(b *testing.B) {
 			e := offline(g, "10.0.0.1:1", links)
-			o := &opening{endpoint: e}
+			o := &opening{endpoint: e, session: &session{}}
 			b.ReportAllocs()
 			for b.Loop() {
 				if e.chooseLane(o) == nil {

@@ -248,7 +248,7 @@ func (l *link) quiet() {
 
 // gather makes all that a client gets out of one read one write, unless a handler takes long.
 func (l *link) gather(s *session, first bool) {
-	if !first || !l.gathers || s.conn.Loop() != nil { // on an event loop it gathers anyway
+	if !first || !l.gathers || s.loop != nil { // on an event loop it gathers anyway
 		return
 	}
 	s.conn.Gather()

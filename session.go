@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -18,9 +19,10 @@ const (
 
 // session is a client as endpoints see it.
 type session struct {
-	gw   *Gateway // static, as are the next two
+	gw   *Gateway // static, as are the next three
 	key  uint64
 	conn *server.Conn // some view of the client's connection
+	loop *loop.Loop   // that the client is on, nil: none
 
 	attributes atomic.Pointer[[]byte] // for OPEN; nil: not asked for yet
 
@@ -82,7 +84,7 @@ func (g *Gateway) sessionOf(conn *server.Conn) *session {
 
 // openSession makes a session for a client that has come.
 func (g *Gateway) openSession(conn *server.Conn) {
-	s := &session{gw: g, conn: conn}
+	s := &session{gw: g, conn: conn, loop: conn.Loop()}
 	g.keys.add(s, conn.RemoteAddr())
 	conn.SetAttachment(s)
 	g.counts.add(connsOpened)

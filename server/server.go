@@ -2,8 +2,9 @@
 // transport, to registered handlers. It is the lower half of a gateway, and the whole of a hand-written endpoint.
 //
 // Handlers of one connection run one at a time and in order: opened, packets, closed. Handlers of different
-// connections run in parallel unless WithSerialHandlers is given. They run on the goroutine that reads the connection
-// and should not block; WithAsyncHandlers gives each connection a goroutine of its own for that.
+// connections run in parallel unless WithSerialHandlers is given. They run on the goroutine or event loop that reads the connection
+// (WithEngine) and should not block: on a loop that stops others too. WithAsyncHandlers gives each connection a goroutine of its own
+// for that.
 package server
 
 import (
