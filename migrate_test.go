@@ -391,8 +391,12 @@ func TestEventsOfManySessions(t *testing.T) {
 	for _, h := range []*host{a, b} {
 		checkEvents(t, h)
 		for _, events := range h.heard() {
-			opened++
 			assert.Equal(t, "opened", events[0])
+			for _, event := range events { // of several sessions, where a port was used again
+				if event == "opened" {
+					opened++
+				}
+			}
 			assert.Equal(t, "closed <nil>", events[len(events)-1])
 		}
 		assert.Zero(t, h.Stats().StrayData+h.Stats().StrayControl)
