@@ -31,8 +31,10 @@ type session struct {
 	ended    bool
 	running  int32         // deliveries whose handlers are running
 	idle     chan struct{} // closed when running is 0 again, for those who wait for it; nil: nobody does
-	bindings []*Endpoint   // which endpoint the session is on, for each of their names
-	openings []*opening
+	bindings []*Endpoint   // which endpoint the session is on, for each of their names; the first in binding
+	openings []*opening    // the first in opening
+	binding  [1]*Endpoint  // most sessions have one, and its memory beside the rest
+	opening  [1]*opening
 	roaming  *roaming // nil: it was never moved
 	flow     flow
 }
@@ -85,6 +87,7 @@ func (g *Gateway) sessionOf(conn *server.Conn) *session {
 // openSession makes a session for a client that has come.
 func (g *Gateway) openSession(conn *server.Conn) {
 	s := &session{gw: g, conn: conn, loop: conn.Loop()}
+	s.bindings, s.openings = s.binding[:0], s.opening[:0]
 	g.keys.add(s, conn.RemoteAddr())
 	conn.SetAttachment(s)
 	g.counts.add(connsOpened)

@@ -24,27 +24,28 @@ const (
 
 // connection is what all views of a client's connection share.
 type connection struct {
-	srv       *Server    // static, as are the next ones up to out
-	pc        PacketConn // nil where carrier is not
-	onLoop    *loopConn  // pc, where that is on an event loop
-	carried   *Carried   // of a connection without a socket of its own, which has no pc
-	addr      net.Addr
-	id        string
-	opened    time.Duration // since the server was made
-	head      []byte        // of the WebSocket request, nil where there was none
-	box       *mailbox      // nil: handlers run on the goroutine that brings events
-	ownBox    bool          // box is this connection's alone
-	turn      *turn         // where several goroutines may bring them
-	link      bool          // it is the layer's; set once, before others know of the connection
-	undecided bool          // its first packet tells what it is; on an event loop only, and its goroutine's
-	eager     bool          // pc can write without waiting
-	out       outq.Queue
-
-	kind       atomic.Int32 // WebSocket type that the peer used last
+	// What each packet needs comes first: with thousands of connections, none of it is in a cache.
+	srv        *Server   // static, as are the next ones up to attachment
+	onLoop     *loopConn // pc, where that is on an event loop
+	box        *mailbox  // nil: handlers run on the goroutine that brings events
+	turn       *turn     // where several goroutines may bring them
+	ownBox     bool      // box is this connection's alone
+	link       bool      // it is the layer's; set once, before others know of the connection
+	undecided  bool      // its first packet tells what it is; on an event loop only, and its goroutine's
+	eager      bool      // pc can write without waiting
 	attachment atomic.Value
-	waiting    atomic.Int64 // bytes in the mailbox
+	kind       atomic.Int32 // WebSocket type that the peer used last
 	closing    atomic.Bool
 	client     atomic.Bool // it is online, or was
+	out        outq.Queue
+	waiting    atomic.Int64 // bytes in the mailbox
+
+	pc      PacketConn // static, as are the next ones up to head; nil where carried is not
+	carried *Carried   // of a connection without a socket of its own, which has no pc
+	addr    net.Addr
+	id      string
+	opened  time.Duration // since the server was made
+	head    []byte        // of the WebSocket request, nil where there was none
 
 	mu         sync.Mutex // guards the rest
 	data       map[string]any

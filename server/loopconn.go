@@ -112,18 +112,18 @@ func (l *loopConn) Data(p []byte) {
 		return
 	}
 	p = l.pieces.Join(p)
-	whole := false
-	for {
+	for whole := false; ; whole = true {
 		kind, packet, size, err := l.cut(p)
 		if err != nil {
 			l.end(err)
 			return
 		}
 		if size == 0 {
-			break
+			l.pieces.Keep(p, whole)
+			return
 		}
-		p, whole = p[size:], true
-		if l.c.out.Half() { // answers that only gather are no sign of a slow client
+		p = p[size:]
+		if whole && l.c.out.Half() { // answers that only gather are no sign of a slow client
 			l.Flush()
 		}
 		if kind == noPacket {
@@ -137,7 +137,6 @@ func (l *loopConn) Data(p []byte) {
 			return
 		}
 	}
-	l.pieces.Keep(p, whole)
 }
 
 // End is loop.Handler's: there is nothing to be read any more.

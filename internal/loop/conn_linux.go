@@ -26,7 +26,8 @@ type Conn struct {
 	closed, ended bool
 	blocked       bool // the kernel took less than all
 	early         bool // Wake came before there was anything to flush
-	unwatched     bool // by epoll
+	leaving       bool // epoll has told of an end, which may come behind something to be read
+	more          bool // it is among those to be read again
 }
 
 // Init makes c, which is nobody's yet, a connection of handler's on l, which owns the descriptor fd from then on. Nothing happens
@@ -55,7 +56,7 @@ func (c *Conn) enroll() {
 		c.refuse(ErrStopped)
 		return
 	}
-	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: c.fd}
+	e := c.interest()
 	if err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, fd, &e); err != nil {
 		c.refuse(os.NewSyscallError("epoll_ctl", err))
 		return
@@ -122,17 +123,50 @@ func (c *Conn) tick(now time.Time) {
 	c.handler.Tick(now)
 }
 
+// read reads once. What it may have left, because there was no room for more or because the end comes behind it, is read in the
+// next pass: epoll has told of it, and won't again. More at once, and a peer that floods would keep the loop for itself.
 func (c *Conn) read() {
 	buf := c.loop.buf
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	n, errno := receive(int(c.fd), buf)
 	switch {
-	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+	case errno == syscall.EAGAIN:
 	case errno != 0:
-		c.end(os.NewSyscallError("read", errno))
+		c.end(os.NewSyscallError("recv", errno))
 	case n == 0:
 		c.end(io.EOF)
 	default:
+		if (c.leaving || n == len(buf)) && !c.more {
+			c.more = true
+			c.loop.again = append(c.loop.again, c)
+		}
 		c.handler.Data(buf[:n])
+	}
+}
+
+// readMore goes on where a read of the pass before has left something.
+func (c *Conn) readMore() {
+	defer c.recovered()
+	if c.more = false; !c.ended {
+		c.read()
+	}
+}
+
+// receive and send spare what read and write do for files.
+func receive(fd int, p []byte) (n int, errno syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(sysReceive, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+func send(fd int, p []byte) (n int, errno syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(sysSend, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
 	}
 }
 
@@ -143,31 +177,27 @@ func (c *Conn) end(err error) {
 	}
 	c.ended = true
 	defer c.recovered()
-	if !c.closed {
-		c.watch()
-	}
 	c.handler.End(err)
 }
 
-// watch brings what epoll looks for up to date. Asked for nothing, epoll would still tell of a peer that is gone, again and again.
+// interest is what epoll looks for, and tells of once: when it begins. For as long as something can be read or written it would
+// look at the connection again in each pass.
+func (c *Conn) interest() syscall.EpollEvent {
+	const edge = 1 << 31 // EPOLLET, which package syscall has as a negative number
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: c.fd}
+	if c.blocked {
+		e.Events |= syscall.EPOLLOUT
+	}
+	return e
+}
+
+// watch brings what epoll looks for up to date; what is the case by then it tells of too.
 func (c *Conn) watch() {
 	if !c.enrolled {
 		return
 	}
-	e, op := syscall.EpollEvent{Fd: c.fd}, syscall.EPOLL_CTL_MOD
-	if c.unwatched {
-		op = syscall.EPOLL_CTL_ADD
-	}
-	if !c.ended {
-		e.Events |= syscall.EPOLLIN | syscall.EPOLLRDHUP
-	}
-	if c.blocked {
-		e.Events |= syscall.EPOLLOUT
-	}
-	if c.unwatched = e.Events == 0; c.unwatched {
-		op = syscall.EPOLL_CTL_DEL
-	}
-	if err := syscall.EpollCtl(c.loop.epoll, op, int(c.fd), &e); err != nil {
+	e := c.interest()
+	if err := syscall.EpollCtl(c.loop.epoll, syscall.EPOLL_CTL_MOD, int(c.fd), &e); err != nil {
 		panic(fmt.Errorf("loop: descriptor %d: %w", c.fd, err))
 	}
 }
@@ -184,11 +214,10 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 		return 0, os.ErrClosed
 	}
 	for n < len(p) {
-		m, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n))
+		m, errno := send(int(c.fd), p[n:])
 		switch errno {
 		case 0:
-			n += int(m)
-		case syscall.EINTR:
+			n += m
 		case syscall.EAGAIN:
 			if !c.blocked {
 				c.blocked = true
@@ -196,7 +225,7 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 			}
 			return n, nil
 		default:
-			return n, os.NewSyscallError("write", errno)
+			return n, os.NewSyscallError("send", errno)
 		}
 	}
 	return n, nil

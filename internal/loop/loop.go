@@ -1,4 +1,4 @@
-// Package loop waits for many plain sockets on few goroutines: epoll, level-triggered, and one flush of every connection for each
+// Package loop waits for many plain sockets on few goroutines: epoll, edge-triggered, and one flush of every connection for each
 // pass. It exists on Linux; elsewhere New returns ErrUnsupported.
 //
 // A descriptor is read, written and closed on its loop's goroutine only, so that nobody ever uses the number of one that was closed.

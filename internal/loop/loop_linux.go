@@ -31,6 +31,8 @@ type Loop struct {
 	events   []syscall.EpollEvent
 	doing    []func()
 	flushing []*Conn
+	again    []*Conn // of which something may be left to read
+	rereads  []*Conn // again's, of this pass
 	ticked   time.Time
 	late     bool // a tick was put off
 	live     int
@@ -154,15 +156,20 @@ func (l *Loop) run() {
 	defer l.signals.Wait()
 	for idle := false; ; {
 		n := l.wait(idle)
+		l.rereads, l.again = l.again, l.rereads[:0]
 		for i := range l.events[:n] {
 			l.handle(&l.events[i])
 		}
+		for _, c := range l.rereads {
+			c.readMore()
+		}
+		clear(l.rereads)
 		busy, stopped := l.finishPass()
 		if !stopped.IsZero() && (l.live == 0 || time.Since(stopped) > stopPatience) && l.leave() {
 			l.endAll()
 			return
 		}
-		idle = n == 0 && !busy
+		idle = n == 0 && !busy && len(l.again) == 0
 		l.tick()
 	}
 }
@@ -247,6 +254,7 @@ func (l *Loop) handle(e *syscall.EpollEvent) {
 	c := l.conns[fd]
 	defer c.recovered()
 	if e.Events&^syscall.EPOLLOUT != 0 && !c.ended {
+		c.leaving = c.leaving || e.Events&^(syscall.EPOLLIN|syscall.EPOLLOUT) != 0
 		c.read()
 	}
 	if e.Events&syscall.EPOLLOUT != 0 && !c.closed && c.blocked {

@@ -54,7 +54,7 @@ func (q *Queue) waitLocked() {
 // RunOut is Run that returns nil as soon as there is nothing to write: nothing is queued, or a Hold holds it.
 func (q *Queue) RunOut(write WriteFunc, finish FinishFunc) error {
 	for {
-		batch, err := q.takeBlocking()
+		batch, _, err := q.take()
 		if err != nil {
 			q.Discard(err, finish)
 			return err
@@ -106,32 +106,22 @@ func (q *Queue) Pump(write WriteFunc, finish FinishFunc, inline bool) (more bool
 // which may return less than it was given, and no error. drained: the queue was closed, and nothing is left. An error is write's,
 // or why the queue was aborted; everything is finished then.
 func (q *Queue) Drive(write WriteFunc, finish FinishFunc) (drained bool, err error) {
-	for {
-		batch, err := q.takeBlocking()
-		if err != nil {
-			q.Discard(err, finish)
-			return false, err
-		}
-		if batch == nil {
-			return q.drained(), nil
-		}
+	batch, drained, err := q.take()
+	for batch != nil {
 		n, err := write(*batch)
-		switch {
-		case err != nil:
+		if err != nil {
 			return false, q.fail(batch, n, err, finish)
-		case n < len(*batch):
+		}
+		if n < len(*batch) {
 			q.giveBack(batch, n, finish)
 			return false, nil
-		default:
-			q.settle(batch, n, nil, finish)
 		}
+		batch, drained, err = q.settleAndTake(batch, finish)
 	}
-}
-
-func (q *Queue) drained() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed != nil && q.queued.Empty()
+	if err != nil {
+		q.Discard(err, finish)
+	}
+	return drained, err
 }
 
 // Resign is called by a goroutine whose RunOut has returned nil, and reports whether it may end: who puts next pumps. It may not
@@ -149,20 +139,27 @@ func (q *Queue) Resign() (resigned, drained bool) {
 	return true, false
 }
 
-// takeBlocking returns what has gathered, nil if nothing has, or why the queue was aborted. It waits for a writer to be done.
-func (q *Queue) takeBlocking() (*[]*frame.Packet, error) {
+// take returns what has gathered, nil if nothing has: drained, if nothing will, or why the queue was aborted. It waits for a
+// writer to be done.
+func (q *Queue) take() (batch *[]*frame.Packet, drained bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.writing {
 		q.waitLocked()
 	}
+	return q.nextLocked()
+}
+
+func (q *Queue) nextLocked() (batch *[]*frame.Packet, drained bool, err error) {
 	switch {
 	case q.aborted:
-		return nil, q.closed
-	case q.queued.Empty(), q.holdsLocked():
-		return nil, nil
+		return nil, false, q.closed
+	case q.queued.Empty():
+		return nil, q.closed != nil, nil
+	case q.holdsLocked():
+		return nil, false, nil
 	}
-	return q.takeLocked(), nil
+	return q.takeLocked(), false, nil
 }
 
 // takeNow returns what has gathered, nil if nothing has or somebody else sees to it. more: that has to be a goroutine.
@@ -198,6 +195,18 @@ func (q *Queue) settle(batch *[]*frame.Packet, n int, err error, finish FinishFu
 	finishAll(*batch, n, err, finish)
 	q.doneWriting(nil)
 	dropBatch(batch)
+}
+
+// settleAndTake is settle of a batch that was written, and take.
+func (q *Queue) settleAndTake(batch *[]*frame.Packet, finish FinishFunc) (next *[]*frame.Packet, drained bool, err error) {
+	q.giveRoom(*batch)
+	finishAll(*batch, len(*batch), nil, finish)
+	dropBatch(batch)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writing = false
+	q.signalLocked()
+	return q.nextLocked()
 }
 
 // giveBack finishes the n packets of a batch that were written, and puts the others where they were.
