@@ -6,43 +6,37 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/minotaur-gateway/gateway/internal/sock"
 )
 
 const socketsSupported = true
 
 // readOnce reports false where it has to be called again once there is something to read.
 func (s *Socket) readOnce(fd uintptr) bool {
-	room := s.room.Take()
-	for {
-		n, err := syscall.Read(int(fd), room)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			s.room.Idle()
-			return false
-		case err != nil:
-			s.readErr = os.NewSyscallError("read", err)
-		case n == 0:
-			s.readErr = io.EOF
-		default:
-			s.readN = n
-		}
-		return true
+	n, errno := sock.Receive(int(fd), s.room.Take())
+	switch {
+	case errno == syscall.EAGAIN:
+		s.room.Idle()
+		return false
+	case errno != 0:
+		s.readErr = os.NewSyscallError("recv", errno)
+	case n == 0:
+		s.readErr = io.EOF
+	default:
+		s.readN = n
 	}
+	return true
 }
 
 // writeOnce always reports true: what the kernel doesn't take now is the caller's to keep.
 func (s *Socket) writeOnce(fd uintptr) bool {
 	for s.writeN < len(s.out) {
-		n, err := syscall.Write(int(fd), s.out[s.writeN:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			return true
-		case err != nil:
-			s.writeErr = os.NewSyscallError("write", err)
+		n, errno := sock.Send(int(fd), s.out[s.writeN:])
+		if errno != 0 {
+			if errno != syscall.EAGAIN {
+				s.writeErr = os.NewSyscallError("send", errno)
+			}
 			return true
 		}
 		s.writeN += n

@@ -80,7 +80,7 @@ func TestSocketWriteNowEnds(t *testing.T) {
 	_, err = s.WriteNow([]byte("x"))
 	var syscallErr *os.SyscallError
 	require.ErrorAs(t, err, &syscallErr, "the peer has gone")
-	assert.Equal(t, "write", syscallErr.Syscall)
+	assert.Equal(t, "send", syscallErr.Syscall)
 	near.Close()
 	_, err = s.WriteNow([]byte("x"))
 	assert.ErrorIs(t, err, net.ErrClosed)

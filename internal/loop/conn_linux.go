@@ -11,7 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
+
+	"github.com/minotaur-gateway/gateway/internal/sock"
 )
 
 // Conn is a connection of a loop.
@@ -127,7 +128,7 @@ func (c *Conn) tick(now time.Time) {
 // next pass: epoll has told of it, and won't again. More at once, and a peer that floods would keep the loop for itself.
 func (c *Conn) read() {
 	buf := c.loop.buf
-	n, errno := receive(int(c.fd), buf)
+	n, errno := sock.Receive(int(c.fd), buf)
 	switch {
 	case errno == syscall.EAGAIN:
 	case errno != 0:
@@ -148,25 +149,6 @@ func (c *Conn) readMore() {
 	defer c.recovered()
 	if c.more = false; !c.ended {
 		c.read()
-	}
-}
-
-// receive and send spare what read and write do for files.
-func receive(fd int, p []byte) (n int, errno syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(sysReceive, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
-		if errno != syscall.EINTR {
-			return int(n), errno
-		}
-	}
-}
-
-func send(fd int, p []byte) (n int, errno syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(sysSend, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
-		if errno != syscall.EINTR {
-			return int(n), errno
-		}
 	}
 }
 
@@ -214,7 +196,7 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 		return 0, os.ErrClosed
 	}
 	for n < len(p) {
-		m, errno := send(int(c.fd), p[n:])
+		m, errno := sock.Send(int(c.fd), p[n:])
 		switch errno {
 		case 0:
 			n += m

@@ -1,6 +1,4 @@
-//go:build !noloops
-
-package loop
+package sock
 
 // Numbers of system calls, which package syscall lacks here.
 const (

@@ -1,6 +1,6 @@
-//go:build !noloops && !386
+//go:build !386
 
-package loop
+package sock
 
 import "syscall"
 
