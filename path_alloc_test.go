@@ -29,12 +29,14 @@ func mallocs(t testing.TB, n int, f func() error) float64 {
 }
 
 // What a packet costs on its way through the gateway: from the client's socket over a handler and Forward to the link's, and from
-// there over a handler and Write to the client's. It is the copy that the handler may keep, of which small ones share their memory
-// where many packets come, and a sixteenth of what holds the view. There is no such test under the race detector, which allocates,
+// there over a handler and Write to the client's. It is the copy that the handler may keep, and a sixteenth of what holds the view.
+// Copies of packets that come with one read share their memory, and small ones where many come anyway. There is no such test under the race detector, which allocates,
 // and under which sync.Pool drops things at random.
 func TestDataPathAllocations(t *testing.T) {
 	const packets = 10_000
-	const small, whole = 0.1, 1 + 1.0/16 + 0.02 // a view and a part of a slab, a view and a copy; with a little for timers
+	const batch = 16
+	// A view and a part of a slab, a view and a copy, or one copy and as many views for a batch; with a little for timers.
+	const small, whole, batched = 0.1, 1 + 1.0/16 + 0.02, 2.0/batch + 0.02
 	for _, tt := range []struct {
 		engine   string
 		kind     server.Engine
@@ -50,13 +52,12 @@ func TestDataPathAllocations(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%d B", network, tt.engine, tt.size), func(t *testing.T) {
 				p := newPath(t, network, tt.kind, tt.size, 1)
 				up, down := mallocs(t, packets, p.goUp), mallocs(t, packets, p.goDown)
-				const batch = 16
 				q := newPath(t, network, tt.kind, tt.size, batch)
 				together := mallocs(t, packets/batch, q.goDown) / batch
 				t.Logf("allocations a packet: %.3f up, %.3f down, %.3f down of %d that come with one read", up, down, together, batch)
 				assert.LessOrEqual(t, up, tt.up, "up")
 				assert.LessOrEqual(t, down, tt.down, "down")
-				assert.LessOrEqual(t, together, tt.down, "down together")
+				assert.LessOrEqual(t, together, batched, "down together")
 			})
 		}
 	}

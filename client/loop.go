@@ -107,7 +107,7 @@ func (s *loopStream) Data(p []byte) {
 			break
 		}
 		p, whole = p[size:], true
-		s.receive(frame.KindNone, s.slab.Copy(packet))
+		s.receive(frame.KindNone, s.slab.Copy(packet, len(p)))
 		if s.over {
 			return
 		}

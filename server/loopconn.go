@@ -129,7 +129,7 @@ func (l *loopConn) Data(p []byte) {
 		if kind == noPacket {
 			continue
 		}
-		if err := l.c.arrived(kind, l.on.slab.Copy(packet)); err != nil {
+		if err := l.c.arrived(kind, l.on.slab.Copy(packet, len(p))); err != nil {
 			l.end(err)
 			return
 		}

@@ -62,5 +62,21 @@ func TestOutboundAllocations(t *testing.T) {
 func TestSlabAllocations(t *testing.T) {
 	var s frame.Slab
 	packet := bytes.Repeat([]byte("x"), 64)
-	assert.Less(t, testing.AllocsPerRun(1000, func() { s.Copy(packet) }), 64.0/frame.SlabSize*1.1)
+	assert.Less(t, testing.AllocsPerRun(1000, func() { s.Copy(packet, 0) }), 64.0/frame.SlabSize*1.1)
+}
+
+// And larger ones of which several came with one read.
+func TestSlabAllocationsOfABatch(t *testing.T) {
+	var s frame.Slab
+	packet := bytes.Repeat([]byte("x"), 1<<10)
+	batch := func(n int) func() {
+		return func() {
+			for i := range n {
+				s.Copy(packet, (n-1-i)*len(packet))
+			}
+		}
+	}
+	assert.EqualValues(t, 1, testing.AllocsPerRun(100, batch(1)))
+	assert.EqualValues(t, 1, testing.AllocsPerRun(100, batch(16)))
+	assert.EqualValues(t, 4, testing.AllocsPerRun(100, batch(64)))
 }

@@ -11,6 +11,7 @@ const (
 	GatherLimit     = gatherLimit
 	LargestBorrowed = largestBorrowed
 	SlabSize        = slabSize
+	SlabSmall       = slabSmall
 	BusyReadBuffer  = busyReadBuffer
 	IdleReadBuffer  = idleReadBuffer
 )

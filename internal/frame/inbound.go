@@ -59,30 +59,51 @@ func (b *Inbound) Consume(n int) {
 	}
 }
 
-// copyOut returns a copy of packet that is the caller's.
-func (b *Inbound) copyOut(packet []byte) []byte {
+// copyOut returns a copy of packet, the first size bytes of what is left, that is the caller's.
+func (b *Inbound) copyOut(packet []byte, size int) []byte {
 	if b.keep && b.size >= slabSize {
-		return b.slab.Copy(packet)
+		return b.slab.Copy(packet, b.end-b.start-size)
 	}
 	return append(make([]byte, 0, len(packet)), packet...)
 }
 
-// Slab makes copies of small packets, many of which share memory. It belongs to one goroutine.
-type Slab struct{ rest []byte }
+// Slab makes copies of packets, many of which share memory. It belongs to one goroutine.
+type Slab struct{ small, large piece }
 
-const slabSize = 4 << 10 // so much memory one small packet keeps at the most, if it is kept
+// piece is what is left of memory to share.
+type piece struct {
+	rest  []byte
+	whole int // how much there was
+}
 
-// Copy returns a copy of packet, which no other shares bytes with.
-func (s *Slab) Copy(packet []byte) []byte {
-	if len(packet) > slabSize/8 {
-		return append(make([]byte, 0, len(packet)), packet...)
+const (
+	slabSize  = 4 << 10      // so much memory one small packet keeps at the most, if it is kept,
+	slabTimes = 16           // and so many times its own size a larger one
+	slabSmall = slabSize / 8 // the largest that is small
+)
+
+// Copy returns a copy of packet, which no other shares bytes with. behind is how many bytes came with it, and follow.
+func (s *Slab) Copy(packet []byte, behind int) []byte {
+	if len(packet) <= slabSmall {
+		if s.small.rest == nil || len(packet) > len(s.small.rest) {
+			s.small.rest = make([]byte, slabSize)
+		}
+		return s.small.copy(packet)
 	}
-	if s.rest == nil || len(packet) > len(s.rest) {
-		s.rest = make([]byte, slabSize)
+	if len(packet) > len(s.large.rest) || slabTimes*len(packet) < s.large.whole {
+		size := min(len(packet)+behind, slabTimes*len(packet))
+		if size < 2*len(packet) { // it would be the only one
+			return append(make([]byte, 0, len(packet)), packet...)
+		}
+		s.large = piece{rest: make([]byte, size), whole: size}
 	}
-	n := copy(s.rest, packet)
-	owned := s.rest[:n:n]
-	s.rest = s.rest[n:]
+	return s.large.copy(packet)
+}
+
+func (p *piece) copy(packet []byte) []byte {
+	n := copy(p.rest, packet)
+	owned := p.rest[:n:n]
+	p.rest = p.rest[n:]
 	return owned
 }
 
