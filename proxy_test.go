@@ -65,7 +65,7 @@ func (p *proxy) join(near net.Conn) {
 	go c.carryUp()
 	go func() {
 		defer close(c.down)
-		io.Copy(io.MultiWriter(c.near, counter{&p.down}), c.far)
+		io.Copy(io.MultiWriter(counter{&p.down}, c.near), c.far) // whoever has got it finds it counted
 		c.near.(*net.TCPConn).CloseWrite()
 	}()
 }
