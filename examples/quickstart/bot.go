@@ -75,15 +75,16 @@ func (b *bot) talk(ctx context.Context) {
 				b.next()
 				b.sentAt = time.Now()
 				b.report.sent()
-				limit.Reset(replyTimeout)
 			}
 			b.cli.Write([]byte(b.text())) // fails only if the connection is lost: see cut
+			limit.Reset(replyTimeout)
 		case a := <-b.inbox:
 			switch b.hear(a) {
 			case answered:
 				limit.Stop()
 				send.Reset(talkPause)
-			case refused:
+			case refused: // it isn't on its way any more
+				limit.Stop()
 				send.Reset(againPause)
 			}
 		case <-limit.C:
