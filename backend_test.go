@@ -123,7 +123,7 @@ func TestBackendConn(t *testing.T) {
 			assert.Equal(t, "1 pushed", string(bot.next(t)))
 			h.srv.Broadcast([]byte("all"))
 			assert.Equal(t, "2 all", string(bot.next(t)))
-			assert.Same(t, e, g.EndpointOf("game", front))
+			assert.True(t, e == g.EndpointOf("game", front))
 			assert.Len(t, g.Conns(), 1)
 
 			bot.Close()
@@ -167,7 +167,7 @@ func TestBackendKick(t *testing.T) {
 			_, _, err = ws.ReadMessage()
 			assert.Equal(t, test.code, closeCode(err))
 			require.Eventually(t, func() bool { return g.Server().GetOnlineCount() == 0 && gateway.OpenSessions(e) == 0 }, patience, time.Millisecond)
-			require.Eventually(t, func() bool { return gateway.Tombstones(h.Backend) == 0 }, patience, time.Millisecond)
+			require.Eventually(t, func() bool { return gateway.Tombstones(h.Backend) == 0 && h.srv.GetOnlineCount() == 0 }, patience, time.Millisecond)
 			assert.EqualValues(t, 1, g.Stats().Kicked)
 			assert.Equal(t, [][]string{{"opened", "x", "closed <nil>"}}, h.heard())
 		})
@@ -189,7 +189,9 @@ func TestBackendRelease(t *testing.T) {
 	bot := newBot(t, "tcp", g.address)
 	bot.ask(t, []byte("first"))
 	bot.Write([]byte("leave me"))
-	require.Eventually(t, func() bool { return e.Sessions() == 0 && gateway.OpenSessions(e) == 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return e.Sessions() == 0 && gateway.OpenSessions(e) == 0 && h.srv.GetOnlineCount() == 0 // and its ID is free
+	}, patience, time.Millisecond)
 	assert.Equal(t, "second", string(bot.ask(t, []byte("second"))))
 	assert.ElementsMatch(t, [][]string{{"opened", "first", "leave me", "closed <nil>", "opened", "second"}}, h.heard())
 }
@@ -243,6 +245,7 @@ func TestBackendShutdown(t *testing.T) {
 	ready(t, 0, e)
 	assert.Equal(t, "2", string(bot.ask(t, []byte("2"))))
 	assert.True(t, bot.IsConnected())
+	require.Eventually(t, func() bool { return h.srv.GetOnlineCount() == 0 }, patience, time.Millisecond)
 	assert.Equal(t, [][]string{{"opened", "1", "closed " + server.ErrGoingAway.Error()}}, h.heard())
 	assert.Equal(t, [][]string{{"opened", "2"}}, spare.heard())
 

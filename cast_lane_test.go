@@ -96,7 +96,7 @@ func TestGroupCastLeavesOutWhoHasLeft(t *testing.T) {
 				synctest.Wait()
 				lane.control(release, keyA)
 				synctest.Wait()
-				assert.Nil(t, w.EndpointOf("game", conn))
+				assert.True(t, w.EndpointOf("game", conn) == nil)
 				goOn(w, conn, ea, eb)
 				synctest.Wait()
 				if name == "another lane" {
@@ -185,7 +185,7 @@ func TestCastsLeaveOutWhoHasLeftAndIsBack(t *testing.T) {
 				synctest.Wait()
 				lane.control(release, keyA)
 				synctest.Wait()
-				assert.Nil(t, w.EndpointOf("game", conn))
+				assert.True(t, w.EndpointOf("game", conn) == nil)
 				cli.Write([]byte("again"))
 				synctest.Wait()
 				test.cast(lane)

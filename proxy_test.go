@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,9 +66,25 @@ func (p *proxy) join(near net.Conn) {
 	go c.carryUp()
 	go func() {
 		defer close(c.down)
-		io.Copy(io.MultiWriter(c.near, counter{&p.down}), c.far)
+		io.Copy(io.MultiWriter(counter{&p.down}, c.near), c.far) // whoever has got it finds it counted
 		c.near.(*net.TCPConn).CloseWrite()
 	}()
+	go func() {
+		<-c.up
+		<-c.down
+		p.forget(c)
+	}()
+}
+
+// forget closes a connection that has ended without being cut: a link whose handshake took too long, for one.
+func (p *proxy) forget(c *pipe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.pipes, c); i >= 0 {
+		p.pipes = slices.Delete(p.pipes, i, i+1)
+		c.near.Close()
+		c.far.Close()
+	}
 }
 
 // counter counts what is written to it.

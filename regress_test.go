@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -133,14 +134,17 @@ func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
 	}, func(w *world) {
 		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
-		var lane, links atomic.Value
-		links.Store([]*server.Conn{})
+		var mu sync.Mutex // guards the next two
+		var links []*server.Conn
+		lane := ""
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case !isControl(packet, true):
-				lane.Store(conn.GetID())
+				lane = conn.GetID()
 			case packet[10] == hello:
-				links.Store(append(links.Load().([]*server.Conn), conn))
+				links = append(links, conn)
 				conn.Write(forgedWelcome(1, nil, nil, packet[11:]))
 				conn.Write(forgedReady())
 			}
@@ -151,15 +155,16 @@ func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
 		cli, got := w.ClientFrom("203.0.113.7:4711")
 		cli.Write([]byte("x"))
 		synctest.Wait()
-		all := links.Load().([]*server.Conn)
-		require.Len(t, all, 2)
-		for _, conn := range all {
+		mu.Lock()
+		require.Len(t, links, 2)
+		assert.NotEmpty(t, lane)
+		for _, conn := range links {
 			conn.Write(append(append([]byte{}, keyA...), 0, 0, 0, 0, 'd'))
 		}
+		mu.Unlock()
 		synctest.Wait()
 		assert.Len(t, got, 1, "from the lane, and not from the other link")
 		assert.EqualValues(t, 1, w.Stats().DroppedNotOpen)
-		assert.NotNil(t, lane.Load())
 		cli.Close()
 		srv.Shutdown()
 		assert.NoError(t, <-ended)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	gwtest.Main(m)
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second // before a test gives up on something that has to happen
 
 // listenAddress returns an address that a server of network can be run on.
 func listenAddress(t testing.TB, network server.Network) string {

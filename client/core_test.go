@@ -204,7 +204,7 @@ func TestCloneClient(t *testing.T) {
 
 			echoed := make(chan string, 1)
 			clone.RegConnectionReceivePacketEvent(func(conn *client.Client, _ int, packet []byte) {
-				assert.Same(t, clone, conn)
+				assert.True(t, clone == conn)
 				echoed <- string(packet)
 			})
 			require.NoError(t, clone.Run())

@@ -174,7 +174,7 @@ func TestWebsocketPong(t *testing.T) {
 		c := client.NewWebsocket("ws://127.0.0.1:1/", inMemory)
 		delays := make(chan time.Duration, 100)
 		c.RegPongEvent(func(conn *client.Client, delay time.Duration) {
-			assert.Same(t, c, conn)
+			assert.True(t, c == conn)
 			delays <- delay
 		})
 		require.NoError(t, c.Run())

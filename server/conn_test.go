@@ -57,7 +57,7 @@ func TestConnTypes(t *testing.T) {
 	p.Write(binary, []byte("b"))
 	got := h.next(t).conn
 	assert.Equal(t, binary, got.GetWST())
-	assert.Same(t, got, got.SetWST(text))
+	assert.True(t, got == got.SetWST(text))
 	got.Write([]byte("as text"))
 	p.Expect(text, []byte("as text"))
 
@@ -104,7 +104,7 @@ func TestConnData(t *testing.T) {
 	assert.Equal(t, "a b", conn.GetData("space"))
 	assert.Nil(t, conn.GetData("missing"))
 
-	assert.Same(t, conn, conn.SetData("level", 7))
+	assert.True(t, conn == conn.SetData("level", 7))
 	p.Write(text, []byte("a"))
 	later := h.next(t).conn
 	assert.Equal(t, 7, later.GetData("level"), "data lives as long as the connection")
@@ -159,7 +159,7 @@ func TestConnIdentity(t *testing.T) {
 		assert.Equal(t, "127.0.0.1", conn.GetIP())
 		assert.Nil(t, conn.GetWebsocketRequest())
 		assert.False(t, conn.IsWebsocket())
-		assert.Same(t, h.Server, conn.GetServer())
+		assert.True(t, h.Server == conn.GetServer())
 		assert.Equal(t, none, conn.GetWST())
 	})
 	t.Run("unix", func(t *testing.T) {

@@ -89,7 +89,7 @@ func TestEngineFailedHandshakes(t *testing.T) {
 			conn := conformance.DialRaw(t, ws, h.addr)
 			_, err := conn.Write([]byte(say))
 			require.NoError(t, err, name)
-			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			_ = conn.(*net.TCPConn).CloseWrite() // the server may have had enough
 			_, _ = io.Copy(io.Discard, conn)
 			conn.Close()
 		}

@@ -37,7 +37,7 @@ func TestOnline(t *testing.T) {
 			first.ExpectFarewell(1000)
 			first.Farewell()
 			assert.Nil(t, h.end(t))
-			require.Eventually(t, func() bool { return !h.IsOnline(a.GetID()) }, patience, tick)
+			require.Eventually(t, func() bool { return !h.IsOnline(a.GetID()) && h.Stats().Closed == 1 }, patience, tick)
 			assert.Equal(t, 1, h.GetOnlineCount())
 			assert.Equal(t, server.Stats{Opened: 2, Closed: 1}, h.Stats())
 		})

@@ -164,7 +164,6 @@ func TestNobodyListensToDatagrams(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
-	address := "tcp://" + serveGateway(t, server.NetworkTcp, "127.0.0.1:0")
 	for _, test := range []struct {
 		name string
 		more []string
@@ -175,8 +174,10 @@ func TestInterrupted(t *testing.T) {
 		{"in the warm-up", []string{"-warmup", "1h"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
-			defer cancel()
+			ctx, cancel := context.WithCancel(t.Context())
+			srv := newEcho(server.NetworkTcp)
+			srv.RegConnectionReceivePacketEvent(func(*server.Server, *server.Conn, []byte) { cancel() })
+			address := "tcp://" + gwtest.Serve(t, srv, "127.0.0.1:0")
 			code, r := loadtest(t, ctx, flags(append(test.more, "-addr", address)...)...)
 			assert.Equal(t, exitFine, code)
 			assert.True(t, r.Interrupted)

@@ -46,7 +46,8 @@ func newBot(number int, cli *client.Client, report *report) *bot {
 	return b
 }
 
-// run connects and talks until ctx is done. A bot doesn't leave with a message open: it waits for the reply, or gives up.
+// run connects and talks until ctx is done. A bot doesn't leave with a message open: it waits for the reply, or gives up. Nor
+// does it leave while a reply may still come.
 func (b *bot) run(ctx context.Context) {
 	if err := b.cli.Run(); err != nil {
 		b.report.unreachable(err)
@@ -54,6 +55,7 @@ func (b *bot) run(ctx context.Context) {
 	}
 	b.report.online(1)
 	b.talk(ctx)
+	b.linger()
 	b.report.online(-1)
 	b.cli.Close()
 	close(b.left)
@@ -73,15 +75,16 @@ func (b *bot) talk(ctx context.Context) {
 				b.next()
 				b.sentAt = time.Now()
 				b.report.sent()
-				limit.Reset(replyTimeout)
 			}
 			b.cli.Write([]byte(b.text())) // fails only if the connection is lost: see cut
+			limit.Reset(replyTimeout)
 		case a := <-b.inbox:
 			switch b.hear(a) {
 			case answered:
 				limit.Stop()
 				send.Reset(talkPause)
-			case refused:
+			case refused: // it isn't on its way any more
+				limit.Stop()
 				send.Reset(againPause)
 			}
 		case <-limit.C:
@@ -94,6 +97,25 @@ func (b *bot) talk(ctx context.Context) {
 			if b.open {
 				b.giveUp()
 			}
+			return
+		}
+	}
+}
+
+// linger waits for replies that are late: nobody knows that they will not come. On a busy machine that takes longer than
+// replyTimeout.
+func (b *bot) linger() {
+	look, limit := time.NewTicker(talkPause), time.NewTimer(patience)
+	defer look.Stop()
+	defer limit.Stop()
+	for !b.report.explains(b.missing()) {
+		select {
+		case a := <-b.inbox:
+			b.hear(a)
+		case <-look.C:
+		case <-b.cut:
+			return
+		case <-limit.C:
 			return
 		}
 	}

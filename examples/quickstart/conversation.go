@@ -51,6 +51,14 @@ func (c *conversation) giveUp() {
 	c.givenUp[c.number] = true
 }
 
+// missing returns the messages that were given up, and of which nothing was heard since.
+func (c *conversation) missing() (texts []string) {
+	for number := range c.givenUp {
+		texts = append(texts, c.textOf(number))
+	}
+	return texts
+}
+
 // hear judges a packet, and returns the message that it is about.
 func (c *conversation) hear(packet string) (v verdict, text string) {
 	from, text, _ := strings.Cut(packet, " ")
@@ -64,6 +72,7 @@ func (c *conversation) hear(packet string) (v verdict, text string) {
 	case from == refusal && current:
 		return refused, text
 	case from == refusal && c.givenUp[number]:
+		delete(c.givenUp, number)
 		return overdue, text
 	case current:
 		c.open, c.highest = false, number

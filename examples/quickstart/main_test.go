@@ -67,6 +67,7 @@ func TestSummaryFindsFault(t *testing.T) {
 		{"answered", func(r *report) { r.heard(answered, "7 1", 0) }, true},
 		{"refused", func(r *report) { r.heard(refused, "7 1", 0) }, true},
 		{"late", func(r *report) { r.missing("7 1"); r.heard(late, "7 1", 0) }, true},
+		{"refused, when it was given up", func(r *report) { r.missing("7 1"); r.heard(overdue, "7 1", 0) }, true},
 		{"missing, was in flight", func(r *report) { r.inFlight([]string{"7 1"}); r.missing("7 1") }, true},
 		{"in flight, and yet answered", func(r *report) { r.inFlight([]string{"7 1"}) }, true},
 		{"missing", func(r *report) { r.missing("7 1") }, false},
@@ -116,6 +117,6 @@ func TestStory(t *testing.T) {
 	s := &show{report: newReport(t.Output()), second: 250 * time.Millisecond}
 	require.NoError(t, s.run(t.Context(), false))
 	assert.True(t, s.report.summary())
-	assert.Equal(t, s.report.messages, s.report.heards[answered]+s.report.heards[late]+len(s.report.noReply))
-	assert.Greater(t, s.report.heards[answered], webSocketBots+tcpBots)
+	assert.Equal(t, s.report.messages, s.report.heards[answered]+s.report.heards[late]+s.report.heards[overdue]+len(s.report.noReply))
+	assert.Greater(t, s.report.heards[answered]+s.report.heards[late], webSocketBots+tcpBots)
 }

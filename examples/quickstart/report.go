@@ -56,7 +56,7 @@ func (r *report) heard(v verdict, text string, latency time.Duration) {
 	switch v {
 	case answered:
 		r.latencies = append(r.latencies, latency)
-	case late, outOfOrder:
+	case late, outOfOrder, overdue:
 		delete(r.noReply, text)
 	}
 }
@@ -65,6 +65,13 @@ func (r *report) missing(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.noReply[text] = true
+}
+
+// explains reports whether all these messages were in flight to an endpoint that died.
+func (r *report) explains(texts []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !slices.ContainsFunc(texts, func(text string) bool { return !r.lost[text] })
 }
 
 func (r *report) inFlight(texts []string) {
