@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/server"
@@ -121,68 +119,6 @@ func (s *backsession) flushUp() {
 	}
 }
 
-// Write is server.Carrier's.
-func (s *backsession) Write(kind int, packet []byte, done func(err error)) error {
-	size := int64(headerSize + len(packet))
-	if waiting := s.waiting.Add(size); waiting > sessionShare && waiting > size {
-		s.waiting.Add(-size)
-		return server.ErrSlowConsumer
-	}
-	cost := uint32(kind)
-	if s.peer.plain { // there it is a stamp
-		cost = uint32(time.Now().UnixNano())
-	}
-	data := append(appendInHeader(make([]byte, 0, size), s.key, cost), packet...)
-	p := frame.NewPacket(linkPacketType, data, func(err error) {
-		s.waiting.Add(-size)
-		if err == nil {
-			s.written.Add(1)
-		}
-		done(err)
-	})
-	s.mu.Lock()
-	err := s.putLocked(p)
-	s.mu.Unlock()
-	if err != nil {
-		s.waiting.Add(-size)
-	}
-	return err
-}
-
-// putLocked queues a packet on the session's link, or holds it until the session has one.
-func (s *backsession) putLocked(p *frame.Packet) error {
-	switch {
-	case s.closed:
-		return server.ErrConnClosed
-	case s.link == nil || s.holding:
-		s.held = append(s.held, p)
-		return nil
-	}
-	err := s.link.conn.Enqueue(p)
-	if errors.Is(err, net.ErrClosed) { // the link is lost, and the session about to be detached
-		s.held = append(s.held, p)
-		return nil
-	}
-	return err
-}
-
-// tell queues a control packet behind what was written. One that can't be queued is about a session whose link is lost, or
-// whose gateway doesn't read: both end it anyway.
-func (s *backsession) tell(data []byte) {
-	s.mu.Lock()
-	l := s.link
-	s.mu.Unlock()
-	if l != nil && !l.plain {
-		l.trySend(data)
-	}
-}
-
-func (l *backlink) trySend(data []byte) {
-	if err := l.send(data); err != nil {
-		l.b.stats.controlUnsent.Add(1)
-	}
-}
-
 // Close is server.Carrier's.
 func (s *backsession) Close(f server.Farewell) {
 	held, open := s.shut()
@@ -218,12 +154,6 @@ func (s *backsession) regroup() {
 	s.mu.Unlock()
 	for _, g := range all {
 		g.place(s)
-	}
-}
-
-func finishAll(packets []*frame.Packet, err error) {
-	for _, p := range packets {
-		p.Finish(err)
 	}
 }
 

@@ -16,7 +16,7 @@ type Carrier interface {
 	// Carried hands over the connection, before anybody else knows of it, and under a lock: it must only keep it.
 	Carried(v *Carried)
 	// Write sends packet, which it must copy, as the WebSocket type kind (0: the client's last). If it returns an error
-	// nothing was sent; else done, which may be nil, is called exactly once.
+	// nothing was sent; else the carrier calls Wrote exactly once, with done, which may be nil.
 	Write(kind int, packet []byte, done func(err error)) error
 	// Handoff asks the gateway to move the client to an endpoint called name, with state.
 	Handoff(name string, state []byte) error
@@ -123,6 +123,10 @@ func (v *Carried) Receive(kind int, packet []byte) {
 	c.deliver(c.messageView(kind), packet)
 }
 
+// Wrote reports what became of a packet that Carrier.Write took with done: it was handed to the kernel, or err. It runs the
+// user's callback in the caller's goroutine.
+func (v *Carried) Wrote(done func(err error), err error) { v.c.wrote(done, err) }
+
 // Congested notes whether the client's queue at the gateway is filling up, and runs the handlers of that event.
 func (v *Carried) Congested(congested bool) {
 	c := v.c
@@ -201,9 +205,8 @@ func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	if !c.closing.Load() {
 		err = frame.CheckSize(len(packet), max(maxWriteSize, c.srv.opts.queueBytes))
 	}
-	finish := func(err error) { c.finish(frame.NewPacket(kind, nil, done), err) }
 	if err == nil {
-		err = c.carried.carrier.Write(kind, packet, finish)
+		err = c.carried.carrier.Write(kind, packet, done)
 	}
 	if err == nil {
 		return
@@ -211,5 +214,5 @@ func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	if errors.Is(err, ErrSlowConsumer) && c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"}) {
 		c.srv.stats.slow.Add(1)
 	}
-	finish(err)
+	c.wrote(done, err)
 }

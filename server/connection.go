@@ -220,14 +220,30 @@ func (c *connection) ending() bool { return c.closing.Load() }
 
 // finish reports a packet's outcome to its callback.
 func (c *connection) finish(p *frame.Packet, err error) {
-	switch {
-	case c.link, p.Type() >= frame.KindClose: // what a link carries is counted where it comes from
-	case err == nil:
+	if !c.link && p.Type() < frame.KindClose { // what a link carries is counted where it comes from
+		c.countWritten(err)
+	}
+	c.guardCallback(func() { p.Finish(err) })
+}
+
+// wrote reports the outcome of a carried packet to its callback, nil: none.
+func (c *connection) wrote(done func(error), err error) {
+	c.countWritten(err)
+	if done != nil {
+		c.guardCallback(func() { done(err) })
+	}
+}
+
+func (c *connection) countWritten(err error) {
+	if err == nil {
 		c.srv.stats.written.Add(1)
-	default:
+	} else {
 		c.srv.stats.failed.Add(1)
 	}
-	hook.Guard(func() { p.Finish(err) }, func(value any, stack []byte) {
+}
+
+func (c *connection) guardCallback(f func()) {
+	hook.Guard(f, func(value any, stack []byte) {
 		c.srv.stats.panics.Add(1)
 		c.srv.log().Error("write callback panicked", "conn", c.id, "panic", value, "stack", string(stack))
 	})

@@ -38,6 +38,7 @@ const (
 const (
 	firstPacketSize = 4 << 10  // at least, of a packet that may be a link's first
 	linkPacketSize  = 64 << 10 // at least, on a connection that was taken
+	linkReadBuffer  = 64 << 10
 	linkQueueBytes  = 4 << 20
 	linkQueueCount  = 1 << 16
 )
@@ -51,6 +52,9 @@ func (s *Server) SetLayer(l Layer) {
 
 // limiter is implemented by connections whose largest packet can be changed, by the reading goroutine.
 type limiter interface{ setLimit(n int) }
+
+// widener is implemented by connections that can hold a larger buffer for what they read, by the reading goroutine.
+type widener interface{ widen(size int) }
 
 // vetter is implemented by connections on which a link may send what a client may not.
 type vetter interface {
@@ -104,6 +108,10 @@ func (c *connection) become() {
 	c.link = true
 	c.limit(max(c.srv.opts.maxPacket, linkPacketSize) + frame.WriteHeadroom)
 	c.out.Bound(max(linkQueueBytes, c.srv.opts.queueBytes), max(linkQueueCount, c.srv.opts.queuePackets))
+	if w, ok := c.pc.(widener); ok {
+		w.widen(linkReadBuffer)
+	}
+	c.startWriter()
 }
 
 func (c *connection) limit(n int) {
@@ -154,7 +162,7 @@ func (c *Conn) Enqueue(p *Packet) error {
 	err := c.c.out.Put(p)
 	switch {
 	case err == nil:
-		c.c.startWriter()
+		c.c.wakeLink()
 	case errors.Is(err, outq.ErrFull):
 		return ErrQueueFull
 	}
@@ -165,9 +173,16 @@ func (c *Conn) Enqueue(p *Packet) error {
 func (c *Conn) Force(p *Packet) error {
 	err := c.c.out.Force(p)
 	if err == nil {
-		c.c.startWriter()
+		c.c.wakeLink()
 	}
 	return err
+}
+
+// wakeLink sees to what was queued on a link. Off the event loops its queue has woken who writes.
+func (c *connection) wakeLink() {
+	if c.onLoop != nil {
+		c.onLoop.Wake()
+	}
 }
 
 // For layers: Gather lets what is written to the connection gather, until as many calls of Flush; it is for whoever has several packets for it

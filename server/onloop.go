@@ -30,7 +30,7 @@ func (c *connection) arrived(kind int, packet []byte) error {
 		return c.decideBy(kind, packet)
 	case c.link:
 		if !c.closing.Load() {
-			c.srv.layer.Packet(c.detached(), packet)
+			c.srv.layer.Packet(c.messageView(kind), packet)
 		}
 	default:
 		c.received(kind, packet)
