@@ -37,6 +37,7 @@ type Farewell struct {
 type Carried struct {
 	c         *connection
 	carrier   Carrier
+	turn      turn // for several goroutines may bring events; where they go to a mailbox it is not used
 	congested atomic.Bool
 }
 
@@ -67,8 +68,8 @@ func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
 // already.
 func (v *Carried) Open() {
 	c := v.c
-	if c.turn != nil {
-		c.turn.run(c.openedEvent())
+	if c.box == nil {
+		v.turn.run(c.openedEvent())
 	}
 }
 
@@ -90,7 +91,7 @@ func (s *Server) addCarried(c *connection, id string) error {
 	}
 	c.carried.carrier.Carried(c.carried)
 	if s.giveBoxLocked(c); c.box == nil {
-		c.turn = &turn{busy: true} // what others bring waits for Open
+		c.carried.turn.busy = true // what others bring waits for Open
 	} else {
 		c.box.put(c.openedEvent())
 	}

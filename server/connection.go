@@ -22,29 +22,28 @@ const (
 	codeInternalError   = 1011
 )
 
-// connection is what all views of a client's connection share.
+// connection is what all views of a client's connection share. What a packet needs comes first, so that it is next to each other.
 type connection struct {
-	srv       *Server    // static, as are the next ones up to out
-	pc        PacketConn // nil where carrier is not
-	onLoop    *loopConn  // pc, where that is on an event loop
+	srv       *Server    // static, as are the next ones up to eager
 	carried   *Carried   // of a connection without a socket of its own, which has no pc
-	addr      net.Addr
-	id        string
-	opened    time.Duration // since the server was made
-	head      []byte        // of the WebSocket request, nil where there was none
-	box       *mailbox      // nil: handlers run on the goroutine that brings events
-	ownBox    bool          // box is this connection's alone
-	turn      *turn         // where several goroutines may bring them
-	link      bool          // it is the layer's; set once, before others know of the connection
-	undecided bool          // its first packet tells what it is; on an event loop only, and its goroutine's
-	eager     bool          // pc can write without waiting
-	out       outq.Queue
+	onLoop    *loopConn  // pc, where that is on an event loop
+	pc        PacketConn // nil where carried is not
+	box       *mailbox   // nil: handlers run on the goroutine that brings events
+	ownBox    bool       // box is this connection's alone
+	link      bool       // it is the layer's; set once, before others know of the connection
+	undecided bool       // its first packet tells what it is; on an event loop only, and its goroutine's
+	eager     bool       // pc can write without waiting
+	closing   atomic.Bool
+	client    atomic.Bool  // it is online, or was
+	kind      atomic.Int32 // WebSocket type that the peer used last
+	waiting   atomic.Int64 // bytes in the mailbox
 
-	kind       atomic.Int32 // WebSocket type that the peer used last
+	addr       net.Addr // static, as are the next ones up to head
+	id         string
+	opened     time.Duration // since the server was made
+	head       []byte        // of the WebSocket request, nil where there was none
 	attachment atomic.Value
-	waiting    atomic.Int64 // bytes in the mailbox
-	closing    atomic.Bool
-	client     atomic.Bool // it is online, or was
+	out        outq.Queue
 
 	mu         sync.Mutex // guards the rest
 	data       map[string]any
@@ -159,8 +158,8 @@ func (c *connection) post(e event) {
 	switch {
 	case c.box != nil:
 		c.box.put(e)
-	case c.turn != nil:
-		c.turn.put(e)
+	case c.carried != nil:
+		c.carried.turn.put(e)
 	case e.call != nil:
 		e.call()
 	default:
@@ -198,8 +197,13 @@ func (c *connection) received(kind int, packet []byte) {
 }
 
 func (c *connection) deliver(view *Conn, packet []byte) {
-	if c.box == nil && c.turn == nil {
+	if c.box == nil && c.carried == nil {
 		c.srv.handlePacket(view, packet)
+		return
+	}
+	if c.box == nil && c.carried.turn.begin() {
+		c.srv.handlePacket(view, packet)
+		c.carried.turn.rest()
 		return
 	}
 	if size := int64(mailboxSize(packet)); c.waiting.Add(size) > mailboxBytes && c.waiting.Load() > size {

@@ -20,8 +20,8 @@ type Layer interface {
 	// First is asked about the first packet of a connection of which Claim said ClaimLater: true takes the connection,
 	// false makes it a client.
 	First(conn *Conn, packet []byte) bool
-	// Packet gets each packet of a connection that was taken. It owns packet.
-	Packet(conn *Conn, packet []byte)
+	// Packet gets each packet of a connection that was taken, with its Attachment. It owns packet.
+	Packet(attachment any, packet []byte)
 	// Ended comes once for each connection that was taken, when nothing is read or written any more.
 	Ended(conn *Conn, err error)
 }
@@ -122,9 +122,8 @@ func (c *connection) limit(n int) {
 
 // readLink hands packets to the layer until the connection's end.
 func (c *connection) readLink(first *event) error {
-	view := c.detached()
 	if first != nil {
-		c.srv.layer.Packet(view, first.packet)
+		c.srv.layer.Packet(c.attachment.Load(), first.packet)
 	}
 	batch := c.gatherWhileReading()
 	defer batch.end()
@@ -135,7 +134,7 @@ func (c *connection) readLink(first *event) error {
 		}
 		batch.more()
 		if !c.closing.Load() {
-			c.srv.layer.Packet(view, packet)
+			c.srv.layer.Packet(c.attachment.Load(), packet)
 		}
 	}
 }

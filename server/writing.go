@@ -167,13 +167,18 @@ func (c *connection) release() {
 	}
 }
 
-// holdLimit is how long a handler may run before what it has written no longer waits for it.
-const holdLimit = time.Millisecond
+// How long handlers may run before what they have written no longer waits for the others of their batch. Looking after a link's
+// wakes the process up as often as that, and a link is many clients'.
+const (
+	holdLimit     = time.Millisecond
+	linkHoldLimit = 4 * time.Millisecond
+)
 
 // batch gathers what is written to a connection while it hands over several packets that came with one read.
 type batch struct {
 	c     *connection
 	from  waiter // nil: it can't tell
+	limit time.Duration
 	held  bool
 	timer *time.Timer  // bounds the hold; nil: there was none yet
 	since atomic.Int64 // when the hold began, since the server was made; 0: nothing is held
@@ -181,7 +186,10 @@ type batch struct {
 }
 
 func (c *connection) gatherWhileReading() *batch {
-	b := &batch{c: c}
+	b := &batch{c: c, limit: holdLimit}
+	if c.link {
+		b.limit = linkHoldLimit
+	}
 	if w, ok := c.pc.(waiter); ok && (c.eager || c.link) {
 		b.from = w
 		w.onWait(b.end)
@@ -201,7 +209,7 @@ func (b *batch) more() {
 		b.timer.Stop()
 	}
 	b.since.Store(int64(b.now()))
-	b.arm(holdLimit)
+	b.arm(b.limit)
 }
 
 func (b *batch) now() time.Duration { return time.Since(b.c.srv.made) + 1 }
@@ -220,7 +228,7 @@ func (b *batch) check() {
 	if since == 0 {
 		return
 	}
-	if left := since + holdLimit - b.now(); left > 0 {
+	if left := since + b.limit - b.now(); left > 0 {
 		b.arm(left)
 		return
 	}
