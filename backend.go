@@ -243,9 +243,7 @@ func (l *backendLayer) First(conn *server.Conn, packet []byte) bool {
 	return true
 }
 
-func (l *backendLayer) Packet(conn *server.Conn, packet []byte) {
-	conn.Attachment().(*backlink).packet(packet)
-}
+func (l *backendLayer) Packet(link any, packet []byte) { link.(*backlink).packet(packet) }
 
 func (l *backendLayer) Ended(conn *server.Conn, err error) {
 	conn.Attachment().(*backlink).ended(err)

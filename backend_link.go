@@ -28,15 +28,17 @@ type backlink struct {
 	conn  *server.Conn
 	plain bool // the gateway doesn't speak the protocol
 
-	hello   helloBody // owned by the reading goroutine, as are the next two
+	hello   helloBody // owned by the reading goroutine, as are the next three
 	welcome welcomeBody
 	secret  []byte
+	clients map[uint64]*backsession // those that packets came for over the link, until their CLOSE
 
-	heard atomic.Int64 // when anything was received last, Unix nanoseconds
+	phase atomic.Int32 // a backphase, written under mu
+	heard atomic.Int64 // when anything but clients' packets was received last, Unix nanoseconds
+	busy  atomic.Bool  // clients' packets were received since checkSilence looked
 
 	mu       sync.Mutex // guards the rest
-	phase    backphase
-	peer     *peer // set with isReady
+	peer     *peer      // set before isReady
 	timer    *time.Timer
 	finished bool     // ended has been called
 	ends     []func() // to be called when the link has ended
@@ -44,7 +46,7 @@ type backlink struct {
 
 // newLink begins a link's handshake.
 func (b *Backend) newLink(conn *server.Conn, plain bool) *backlink {
-	l := &backlink{b: b, conn: conn, plain: plain}
+	l := &backlink{b: b, conn: conn, plain: plain, clients: map[uint64]*backsession{}}
 	conn.SetAttachment(l)
 	l.timer = time.AfterFunc(handshakeTime, func() {
 		if !l.ready() {
@@ -57,17 +59,15 @@ func (b *Backend) newLink(conn *server.Conn, plain bool) *backlink {
 	return l
 }
 
-func (l *backlink) ready() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.phase == isReady
-}
+func (l *backlink) at() backphase { return backphase(l.phase.Load()) }
+
+func (l *backlink) ready() bool { return l.at() == isReady }
 
 // fail closes the link with a reason in the log.
 func (l *backlink) fail(err error) {
 	l.mu.Lock()
-	over := l.phase == isOver
-	l.phase = isOver
+	over := l.at() == isOver
+	l.phase.Store(int32(isOver))
 	l.mu.Unlock()
 	if over {
 		return
@@ -93,11 +93,7 @@ func isHello(data []byte) bool {
 
 // packet handles one packet of the gateway.
 func (l *backlink) packet(data []byte) {
-	l.heard.Store(time.Now().UnixNano())
-	l.mu.Lock()
-	phase := l.phase
-	l.mu.Unlock()
-	switch {
+	switch phase := l.at(); {
 	case phase == isOver:
 		l.b.stats.discarded.Add(1)
 	case phase == isReady && l.plain:
@@ -107,6 +103,7 @@ func (l *backlink) packet(data []byte) {
 	case l.plain:
 		l.acceptPlain(data)
 	default:
+		l.heard.Store(time.Now().UnixNano())
 		l.shake(phase, data)
 	}
 }
@@ -154,8 +151,8 @@ func (l *backlink) onHello(body []byte) (err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase == awaitsHello {
-		l.phase = awaitsAuth
+	if l.at() == awaitsHello {
+		l.phase.Store(int32(awaitsAuth))
 	}
 	return nil
 }
@@ -197,10 +194,11 @@ func (l *backlink) sayReady(p *peer) (ready bool, err error) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock() // so that DRAIN comes behind READY, and READY's state is the latest
 	l.mu.Lock()
-	if ready = l.phase != isOver; ready {
-		l.phase, l.peer = isReady, p
+	if ready = l.at() != isOver; ready {
+		l.peer = p
+		l.phase.Store(int32(isReady))
 		l.timer.Stop()
-		l.timer = time.AfterFunc(linkSilence, l.checkSilence)
+		l.timer = time.AfterFunc(silenceCheck, l.checkSilence)
 	}
 	l.mu.Unlock()
 	if ready {
@@ -209,8 +207,15 @@ func (l *backlink) sayReady(p *peer) (ready bool, err error) {
 	return ready, err
 }
 
+// silenceCheck is how often a link is looked at for its silence. What is asked about each client's packet is only whether one came
+// since, for asking what time it is costs more than all else about it.
+const silenceCheck = linkSilence / 10
+
 // checkSilence ends a link on which not even a PING came for too long: its gateway's host has vanished.
 func (l *backlink) checkSilence() {
+	if l.busy.Swap(false) {
+		l.heard.Store(time.Now().UnixNano())
+	}
 	silent := time.Since(time.Unix(0, l.heard.Load()))
 	if silent >= linkSilence {
 		l.conn.Abort(errLinkSilent)
@@ -218,8 +223,8 @@ func (l *backlink) checkSilence() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase == isReady {
-		l.timer.Reset(linkSilence - silent)
+	if l.at() == isReady {
+		l.timer.Reset(min(silenceCheck, linkSilence-silent))
 	}
 }
 
@@ -231,9 +236,13 @@ func (l *backlink) readyPacket(data []byte) {
 	}
 	key := getKey(data[4:])
 	if key != controlKey {
-		l.peer.receive(l, key, data[headerSize:])
+		if !l.busy.Load() {
+			l.busy.Store(true)
+		}
+		l.receive(key, data[headerSize:])
 		return
 	}
+	l.heard.Store(time.Now().UnixNano())
 	if len(data) == headerSize {
 		l.fail(fmt.Errorf("gateway: control packet without a type: %w", errMalformed))
 		return
@@ -241,6 +250,20 @@ func (l *backlink) readyPacket(data []byte) {
 	if err := l.control(controlType(data[headerSize]), data[headerSize+1:]); err != nil {
 		l.fail(err)
 	}
+}
+
+// receive handles a client's packet. Whom one came for before is found without the gateway's lock.
+func (l *backlink) receive(key uint64, packet []byte) {
+	if s := l.clients[key]; s != nil && s.receive(l, packet) {
+		return
+	}
+	s := l.peer.find(key)
+	if s == nil || !s.receive(l, packet) {
+		delete(l.clients, key)
+		l.b.stats.strayData.Add(1)
+		return
+	}
+	l.clients[key] = s
 }
 
 // control handles a control packet. An error closes the link; a type that is not known is none.
@@ -263,6 +286,7 @@ func (l *backlink) control(t controlType, body []byte) error {
 		if err != nil {
 			return err
 		}
+		delete(l.clients, key)
 		l.peer.close(l, key, attach, cause)
 	case ctlFlow:
 		return readFlow(body, func(key uint64, congested bool) { l.peer.flow(l, key, congested) })
@@ -301,8 +325,9 @@ func (l *backlink) whenEnded(f func()) {
 // ended is called when nothing is read or written any more.
 func (l *backlink) ended(err error) {
 	l.mu.Lock()
-	was := l.phase
-	l.phase, l.finished = isOver, true
+	was := l.at()
+	l.finished = true
+	l.phase.Store(int32(isOver))
 	l.timer.Stop()
 	p, ends := l.peer, l.ends
 	l.ends = nil

@@ -42,14 +42,6 @@ func (p *peer) find(key uint64) *backsession {
 	return p.sessions[key]
 }
 
-// receive handles a client's packet.
-func (p *peer) receive(l *backlink, key uint64, packet []byte) {
-	s := p.find(key)
-	if s == nil || !s.receive(l, packet) {
-		p.backend.stats.strayData.Add(1)
-	}
-}
-
 // open handles OPEN.
 func (p *peer) open(l *backlink, o *openBody) error {
 	attributes := map[string]string{}

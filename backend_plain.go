@@ -29,9 +29,10 @@ func (l *backlink) acceptPlain(data []byte) {
 	p.mu.Unlock()
 	l.mu.Lock()
 	l.timer.Stop()
-	over := l.phase == isOver
+	over := l.at() == isOver
 	if !over {
-		l.phase, l.peer = isReady, p
+		l.peer = p
+		l.phase.Store(int32(isReady))
 		l.timer = time.AfterFunc(plainCheck, l.checkIdle)
 	}
 	l.mu.Unlock()
@@ -67,7 +68,9 @@ func (l *backlink) plainPacket(data []byte) {
 		}
 	}
 	s.last.Store(time.Now().UnixNano())
-	p.receive(l, key, data[headerSize:])
+	if !s.receive(l, data[headerSize:]) {
+		l.b.stats.strayData.Add(1)
+	}
 }
 
 // checkIdle ends the sessions of a plain link that were silent for too long, every now and then.
@@ -89,7 +92,7 @@ func (l *backlink) checkIdle() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase == isReady {
+	if l.at() == isReady {
 		l.timer.Reset(plainCheck)
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/server"
@@ -18,32 +16,34 @@ import (
 // errNotResumed ends a session whose gateway was cut off for longer than the grace time.
 var errNotResumed = fmt.Errorf("gateway: link lost, and the session not taken up again in time: %w", net.ErrClosed)
 
-// backsession is a client behind a gateway, seen from a backend. It carries the packets of a *server.Conn.
+// backsession is a client behind a gateway, seen from a backend. It carries the packets of a *server.Conn. What a packet needs comes
+// first, so that it is next to each other: of many sessions none is in the processor's cache.
 type backsession struct {
-	peer    *peer           // static, as are the next two
-	key     uint64          //
-	handed  []byte          // the state that came with OPEN
-	carried *server.Carried // set before anybody else knows of the session
-	kind    atomic.Int32    // WebSocket type of the client's packets
-	last    atomic.Int64    // when a plain gateway's packet came last, Unix nanoseconds
-	written atomic.Uint64   // packets handed to the kernel
-	waiting atomic.Int64    // bytes written here and not yet handed to the kernel
+	peer     *peer           // static, as is the next
+	key      uint64          //
+	carried  *server.Carried // set before anybody else knows of the session
+	waiting  atomic.Int64    // bytes written here and not yet handed to the kernel
+	written  atomic.Uint64   // packets handed to the kernel
+	kind     atomic.Int32    // WebSocket type of the client's packets
+	mu       sync.Mutex      // guards the next ones, up to lostDown; the packets of the session are queued under it, in order
+	link     *backlink       // nil: detached
+	closed   bool            // nothing is written any more
+	holding  bool            // until the old link has ended
+	received uint64          // packets from the gateway
 
-	mu           sync.Mutex // guards the rest; the packets of the session are queued under it, in order
-	number       uint32     // of the OPEN that attached it
-	link         *backlink  // nil: detached
-	lostLink     *backlink  // the one that it was detached from
-	oldLink      *backlink  // from attach to resumeWhenEnded: the one before, nil: none
-	closed       bool       // nothing is written any more
-	holding      bool       // until the old link has ended
+	number       uint32    // of the OPEN that attached it
+	lostLink     *backlink // the one that it was detached from
+	oldLink      *backlink // from attach to resumeWhenEnded: the one before, nil: none
 	held         []*frame.Packet
 	heldUp       []upPacket // received while holding
 	heldUpBytes  int        // of them
 	groups       map[*Group]struct{}
-	received     uint64 // packets from the gateway
-	receivedThen uint64 // the same, when the session was attached last
+	receivedThen uint64 // packets from the gateway, when the session was attached last
 	lostUp       uint64 // packets that the gateway had written and that never came, so far
 	lostDown     uint64 // packets written here and that never came there, so far
+
+	handed []byte       // the state that came with OPEN; static
+	last   atomic.Int64 // when a plain gateway's packet came last, Unix nanoseconds
 }
 
 var _ server.Carrier = (*backsession)(nil)
@@ -75,12 +75,12 @@ func (s *backsession) on(l *backlink) bool {
 	return s.link == l
 }
 
-// receive handles a packet that came over l, and reports whether that is the session's link. While the old link has not ended,
+// receive handles a packet that came over l, and reports whether that is the link of the session, which is open. While the old link has not ended,
 // and may be about to handle a packet of its own, it is kept.
 func (s *backsession) receive(l *backlink, packet []byte) bool {
 	kind := int(s.kind.Load())
 	s.mu.Lock()
-	mine, holding, full := s.link == l, s.holding, false
+	mine, holding, full := s.link == l && !s.closed, s.holding, false
 	if mine {
 		s.received++
 	}
@@ -121,68 +121,6 @@ func (s *backsession) flushUp() {
 	}
 }
 
-// Write is server.Carrier's.
-func (s *backsession) Write(kind int, packet []byte, done func(err error)) error {
-	size := int64(headerSize + len(packet))
-	if waiting := s.waiting.Add(size); waiting > sessionShare && waiting > size {
-		s.waiting.Add(-size)
-		return server.ErrSlowConsumer
-	}
-	cost := uint32(kind)
-	if s.peer.plain { // there it is a stamp
-		cost = uint32(time.Now().UnixNano())
-	}
-	data := append(appendInHeader(make([]byte, 0, size), s.key, cost), packet...)
-	p := frame.NewPacket(linkPacketType, data, func(err error) {
-		s.waiting.Add(-size)
-		if err == nil {
-			s.written.Add(1)
-		}
-		done(err)
-	})
-	s.mu.Lock()
-	err := s.putLocked(p)
-	s.mu.Unlock()
-	if err != nil {
-		s.waiting.Add(-size)
-	}
-	return err
-}
-
-// putLocked queues a packet on the session's link, or holds it until the session has one.
-func (s *backsession) putLocked(p *frame.Packet) error {
-	switch {
-	case s.closed:
-		return server.ErrConnClosed
-	case s.link == nil || s.holding:
-		s.held = append(s.held, p)
-		return nil
-	}
-	err := s.link.conn.Enqueue(p)
-	if errors.Is(err, net.ErrClosed) { // the link is lost, and the session about to be detached
-		s.held = append(s.held, p)
-		return nil
-	}
-	return err
-}
-
-// tell queues a control packet behind what was written. One that can't be queued is about a session whose link is lost, or
-// whose gateway doesn't read: both end it anyway.
-func (s *backsession) tell(data []byte) {
-	s.mu.Lock()
-	l := s.link
-	s.mu.Unlock()
-	if l != nil && !l.plain {
-		l.trySend(data)
-	}
-}
-
-func (l *backlink) trySend(data []byte) {
-	if err := l.send(data); err != nil {
-		l.b.stats.controlUnsent.Add(1)
-	}
-}
-
 // Close is server.Carrier's.
 func (s *backsession) Close(f server.Farewell) {
 	held, open := s.shut()
@@ -218,12 +156,6 @@ func (s *backsession) regroup() {
 	s.mu.Unlock()
 	for _, g := range all {
 		g.place(s)
-	}
-}
-
-func finishAll(packets []*frame.Packet, err error) {
-	for _, p := range packets {
-		p.Finish(err)
 	}
 }
 

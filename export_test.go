@@ -58,3 +58,13 @@ func GroupLanes(g *Group) int {
 	defer g.mu.Unlock()
 	return len(g.lanes)
 }
+
+// RememberedClients returns how many sessions a backend's links find without asking. No packet may be on its way.
+func RememberedClients(b *Backend) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range b.links {
+		n += len(l.clients)
+	}
+	return n
+}

@@ -115,6 +115,9 @@ func (f *forward) Finished(err error) {
 	f.settle(err)
 }
 
+// Awaited is frame.Owner's.
+func (f *forward) Awaited() bool { return true }
+
 // settle ends the packet.
 func (f *forward) settle(err error) {
 	f.settled = true

@@ -15,6 +15,11 @@ import (
 
 var pathNetworks = []server.Network{server.NetworkTcp, server.NetworkWebsocket}
 
+const batch = 16 // packets
+
+// A view and a part of a slab, a view and a copy, or one copy and as many views for a batch; with a little for timers.
+const small, whole, batched = 0.1, 1 + 1.0/16 + 0.02, 2.0/batch + 0.02
+
 // mallocs is gwtest.Mallocs of what mustn't fail.
 func mallocs(t testing.TB, n int, f func() error) float64 {
 	t.Helper()
@@ -29,9 +34,6 @@ func mallocs(t testing.TB, n int, f func() error) float64 {
 // and under which sync.Pool drops things at random.
 func TestDataPathAllocations(t *testing.T) {
 	const packets = 10_000
-	const batch = 16
-	// A view and a part of a slab, a view and a copy, or one copy and as many views for a batch; with a little for timers.
-	const small, whole, batched = 0.1, 1 + 1.0/16 + 0.02, 2.0/batch + 0.02
 	for _, tt := range []struct {
 		engine   string
 		kind     server.Engine
@@ -53,6 +55,32 @@ func TestDataPathAllocations(t *testing.T) {
 				assert.LessOrEqual(t, up, tt.up, "up")
 				assert.LessOrEqual(t, down, tt.down, "down")
 				assert.LessOrEqual(t, together, batched, "down together")
+			})
+		}
+	}
+}
+
+// What a packet costs at a backend: on its way from the link over a handler to Write, and from there to the link. It is what it costs at
+// the gateway.
+func TestBackendAllocations(t *testing.T) {
+	const packets = 10_000
+	for _, tt := range []struct {
+		size  int
+		there float64 // and back
+	}{
+		{32, small}, {1 << 10, whole},
+	} {
+		for name, engine := range map[string]server.Engine{"goroutines": server.EngineGoroutines, "loops": server.EngineLoops} {
+			t.Run(fmt.Sprintf("%s/%d B", name, tt.size), func(t *testing.T) {
+				one, many := newLinkPath(t, engine, tt.size, 1), newLinkPath(t, engine, tt.size, 50)
+				payload := make([]byte, tt.size)
+				alone, together := mallocs(t, packets, one.roundTrip), mallocs(t, packets/50, many.roundTrip)/50
+				pushed := mallocs(t, packets, func() error { return one.push(payload) })
+				t.Logf("allocations a packet: %.3f there and back, %.3f of 50 that come with one read, %.3f for one that is pushed",
+					alone, together, pushed)
+				assert.LessOrEqual(t, alone, tt.there)
+				assert.LessOrEqual(t, together, tt.there)
+				assert.LessOrEqual(t, pushed, 0.02)
 			})
 		}
 	}

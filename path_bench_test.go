@@ -45,6 +45,23 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
+// What a packet costs at a backend, where a hundred come at once, and at a server that is an endpoint without being a backend.
+func BenchmarkLink(b *testing.B) {
+	for name, engine := range map[string]server.Engine{"goroutines": server.EngineGoroutines, "loops": server.EngineLoops} {
+		b.Run(name, func(b *testing.B) {
+			const packets = 100
+			p := newLinkPath(b, engine, 64, packets)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := p.roundTrip(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/packets, "ns/packet")
+		})
+	}
+}
+
 // One packet of a backend to all of many clients, until the last one has it.
 func BenchmarkCast(b *testing.B) {
 	const clients = 1000

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"net"
@@ -126,4 +127,77 @@ func newBackendPath(t testing.TB, network server.Network, size int) *path {
 	p.buf = make([]byte, len(p.delivered))
 	require.NoError(t, p.roundTrip())
 	return p
+}
+
+// linkPath is a gateway's link, made of bytes that were made beforehand, to a backend that sends everything back, so that all that is
+// measured is the backend.
+type linkPath struct {
+	link     net.Conn
+	up, down []byte       // some packets, one of each client, and what comes back
+	conn     *server.Conn // of the client that sent last
+}
+
+// newLinkPath returns a path of so many clients, who send packets of size bytes.
+func newLinkPath(t testing.TB, engine server.Engine, size, clients int) *linkPath {
+	p := &linkPath{}
+	srv := server.New(server.NetworkTcp, server.WithLogger(silent), server.WithEngine(engine))
+	gateway.NewBackend(srv, gateway.WithBackendLogger(silent))
+	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
+		p.conn = conn
+		conn.Write(packet)
+	})
+	p.dial(t, gwtest.Serve(t, srv, "127.0.0.1:0"))
+	for i := range clients {
+		key := []byte{203, 0, 113, 7, byte(i >> 8), byte(i)}
+		p.send(t, framedControl(open, openBodyFor(key)))
+		packet := append(append([]byte{0xDE, 0xAD, 0xBE, 0xEF}, key...), make([]byte, size)...)
+		p.up = append(p.up, gwtest.Framed(packet)...)
+	}
+	p.down = make([]byte, len(p.up)) // the headers of both directions are alike
+	require.NoError(t, p.roundTrip())
+	return p
+}
+
+func framedControl(kind byte, body []byte) []byte {
+	return gwtest.Framed(append([]byte{0xDE, 0xAD, 0xBE, 0xEF, 0, 0, 0, 0, 0, 0, kind}, body...))
+}
+
+// dial links, as PROTOCOL.md has it.
+func (p *linkPath) dial(t testing.TB, address string) {
+	var err error
+	p.link, err = net.Dial("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.link.Close() })
+	require.NoError(t, p.link.SetDeadline(time.Now().Add(10*time.Minute)))
+	p.send(t, framedControl(hello, helloBody(1, 1, 1, nil)))
+	for _, kind := range []byte{welcome, readyState} {
+		head := make([]byte, 4)
+		_, err := io.ReadFull(p.link, head)
+		require.NoError(t, err)
+		packet := make([]byte, binary.BigEndian.Uint32(head))
+		_, err = io.ReadFull(p.link, packet)
+		require.NoError(t, err)
+		require.Equal(t, kind, packet[10])
+	}
+}
+
+func (p *linkPath) send(t testing.TB, data []byte) {
+	_, err := p.link.Write(data)
+	require.NoError(t, err)
+}
+
+// roundTrip takes the packets there and back.
+func (p *linkPath) roundTrip() error {
+	if _, err := p.link.Write(p.up); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(p.link, p.down)
+	return err
+}
+
+// push has the backend write to one of the clients.
+func (p *linkPath) push(packet []byte) error {
+	p.conn.Write(packet)
+	_, err := io.ReadFull(p.link, p.down[:4+10+len(packet)])
+	return err
 }

@@ -16,7 +16,7 @@ type Carrier interface {
 	// Carried hands over the connection, before anybody else knows of it, and under a lock: it must only keep it.
 	Carried(v *Carried)
 	// Write sends packet, which it must copy, as the WebSocket type kind (0: the client's last). If it returns an error
-	// nothing was sent; else done, which may be nil, is called exactly once.
+	// nothing was sent; else the carrier calls Wrote exactly once, with done, which may be nil.
 	Write(kind int, packet []byte, done func(err error)) error
 	// Handoff asks the gateway to move the client to an endpoint called name, with state.
 	Handoff(name string, state []byte) error
@@ -37,6 +37,7 @@ type Farewell struct {
 type Carried struct {
 	c         *connection
 	carrier   Carrier
+	turn      turn // for several goroutines may bring events; where they go to a mailbox it is not used
 	congested atomic.Bool
 }
 
@@ -67,8 +68,8 @@ func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
 // already.
 func (v *Carried) Open() {
 	c := v.c
-	if c.turn != nil {
-		c.turn.run(c.openedEvent())
+	if c.box == nil {
+		v.turn.run(c.openedEvent())
 	}
 }
 
@@ -90,7 +91,7 @@ func (s *Server) addCarried(c *connection, id string) error {
 	}
 	c.carried.carrier.Carried(c.carried)
 	if s.giveBoxLocked(c); c.box == nil {
-		c.turn = &turn{busy: true} // what others bring waits for Open
+		c.carried.turn.busy = true // what others bring waits for Open
 	} else {
 		c.box.put(c.openedEvent())
 	}
@@ -122,6 +123,10 @@ func (v *Carried) Receive(kind int, packet []byte) {
 	c.kind.Store(int32(kind))
 	c.deliver(c.messageView(kind), packet)
 }
+
+// Wrote reports what became of a packet that Carrier.Write took with done: it was handed to the kernel, or err. It runs the
+// user's callback in the caller's goroutine.
+func (v *Carried) Wrote(done func(err error), err error) { v.c.wrote(done, err) }
 
 // Congested notes whether the client's queue at the gateway is filling up, and runs the handlers of that event.
 func (v *Carried) Congested(congested bool) {
@@ -201,9 +206,8 @@ func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	if !c.closing.Load() {
 		err = frame.CheckSize(len(packet), max(maxWriteSize, c.srv.opts.queueBytes))
 	}
-	finish := func(err error) { c.finish(frame.NewPacket(kind, nil, done), err) }
 	if err == nil {
-		err = c.carried.carrier.Write(kind, packet, finish)
+		err = c.carried.carrier.Write(kind, packet, done)
 	}
 	if err == nil {
 		return
@@ -211,5 +215,5 @@ func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	if errors.Is(err, ErrSlowConsumer) && c.close(closeReason{err: err, code: codePolicyViolation, text: "slow consumer"}) {
 		c.srv.stats.slow.Add(1)
 	}
-	finish(err)
+	c.wrote(done, err)
 }

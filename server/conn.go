@@ -219,7 +219,7 @@ func (c *Conn) Write(packet []byte, callback ...func(err error)) {
 	if handlers := c.c.srv.events.writeBefore.All(); len(handlers) > 0 {
 		var err error
 		if packet, err = c.beforeWrite(packet, handlers); err != nil {
-			c.c.finish(frame.NewPacket(0, nil, done), err)
+			c.c.wrote(done, err)
 			return
 		}
 	}

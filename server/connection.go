@@ -22,13 +22,12 @@ const (
 	codeInternalError   = 1011
 )
 
-// connection is what all views of a client's connection share.
+// connection is what all views of a client's connection share. What a packet needs comes first, so that it is next to each other.
 type connection struct {
-	// What each packet needs comes first: with thousands of connections, none of it is in a cache.
 	srv        *Server   // static, as are the next ones up to attachment
 	onLoop     *loopConn // pc, where that is on an event loop
+	carried    *Carried  // of a connection without a socket of its own, which has no pc
 	box        *mailbox  // nil: handlers run on the goroutine that brings events
-	turn       *turn     // where several goroutines may bring them
 	ownBox     bool      // box is this connection's alone
 	link       bool      // it is the layer's; set once, before others know of the connection
 	undecided  bool      // its first packet tells what it is; on an event loop only, and its goroutine's
@@ -36,16 +35,15 @@ type connection struct {
 	attachment atomic.Value
 	kind       atomic.Int32 // WebSocket type that the peer used last
 	closing    atomic.Bool
-	client     atomic.Bool // it is online, or was
-	out        outq.Queue
+	client     atomic.Bool  // it is online, or was
 	waiting    atomic.Int64 // bytes in the mailbox
+	out        outq.Queue
 
-	pc      PacketConn // static, as are the next ones up to head; nil where carried is not
-	carried *Carried   // of a connection without a socket of its own, which has no pc
-	addr    net.Addr
-	id      string
-	opened  time.Duration // since the server was made
-	head    []byte        // of the WebSocket request, nil where there was none
+	pc     PacketConn // static, as are the next ones up to head; nil where carried is not
+	addr   net.Addr
+	id     string
+	opened time.Duration // since the server was made
+	head   []byte        // of the WebSocket request, nil where there was none
 
 	mu         sync.Mutex // guards the rest
 	data       map[string]any
@@ -160,8 +158,8 @@ func (c *connection) post(e event) {
 	switch {
 	case c.box != nil:
 		c.box.put(e)
-	case c.turn != nil:
-		c.turn.put(e)
+	case c.carried != nil:
+		c.carried.turn.put(e)
 	case e.call != nil:
 		e.call()
 	default:
@@ -199,8 +197,13 @@ func (c *connection) received(kind int, packet []byte) {
 }
 
 func (c *connection) deliver(view *Conn, packet []byte) {
-	if c.box == nil && c.turn == nil {
+	if c.box == nil && c.carried == nil {
 		c.srv.handlePacket(view, packet)
+		return
+	}
+	if c.box == nil && c.carried.turn.begin() {
+		c.srv.handlePacket(view, packet)
+		c.carried.turn.rest()
 		return
 	}
 	if size := int64(mailboxSize(packet)); c.waiting.Add(size) > mailboxBytes && c.waiting.Load() > size {
@@ -221,14 +224,30 @@ func (c *connection) ending() bool { return c.closing.Load() }
 
 // finish reports a packet's outcome to its callback.
 func (c *connection) finish(p *frame.Packet, err error) {
-	switch {
-	case c.link, p.Type() >= frame.KindClose: // what a link carries is counted where it comes from
-	case err == nil:
+	if !c.link && p.Type() < frame.KindClose { // what a link carries is counted where it comes from
+		c.countWritten(err)
+	}
+	c.guardCallback(func() { p.Finish(err) })
+}
+
+// wrote reports the outcome of a carried packet to its callback, nil: none.
+func (c *connection) wrote(done func(error), err error) {
+	c.countWritten(err)
+	if done != nil {
+		c.guardCallback(func() { done(err) })
+	}
+}
+
+func (c *connection) countWritten(err error) {
+	if err == nil {
 		c.srv.stats.written.Add(1)
-	default:
+	} else {
 		c.srv.stats.failed.Add(1)
 	}
-	hook.Guard(func() { p.Finish(err) }, func(value any, stack []byte) {
+}
+
+func (c *connection) guardCallback(f func()) {
+	hook.Guard(f, func(value any, stack []byte) {
 		c.srv.stats.panics.Add(1)
 		c.srv.log().Error("write callback panicked", "conn", c.id, "panic", value, "stack", string(stack))
 	})

@@ -20,8 +20,8 @@ type Layer interface {
 	// First is asked about the first packet of a connection of which Claim said ClaimLater: true takes the connection,
 	// false makes it a client.
 	First(conn *Conn, packet []byte) bool
-	// Packet gets each packet of a connection that was taken. It owns packet.
-	Packet(conn *Conn, packet []byte)
+	// Packet gets each packet of a connection that was taken, with its Attachment. It owns packet.
+	Packet(attachment any, packet []byte)
 	// Ended comes once for each connection that was taken, when nothing is read or written any more.
 	Ended(conn *Conn, err error)
 }
@@ -38,6 +38,7 @@ const (
 const (
 	firstPacketSize = 4 << 10  // at least, of a packet that may be a link's first
 	linkPacketSize  = 64 << 10 // at least, on a connection that was taken
+	linkReadBuffer  = 64 << 10
 	linkQueueBytes  = 4 << 20
 	linkQueueCount  = 1 << 16
 )
@@ -51,6 +52,9 @@ func (s *Server) SetLayer(l Layer) {
 
 // limiter is implemented by connections whose largest packet can be changed, by the reading goroutine.
 type limiter interface{ setLimit(n int) }
+
+// widener is implemented by connections that can hold a larger buffer for what they read, by the reading goroutine.
+type widener interface{ widen(size int) }
 
 // vetter is implemented by connections on which a link may send what a client may not.
 type vetter interface {
@@ -104,6 +108,10 @@ func (c *connection) become() {
 	c.link = true
 	c.limit(max(c.srv.opts.maxPacket, linkPacketSize) + frame.WriteHeadroom)
 	c.out.Bound(max(linkQueueBytes, c.srv.opts.queueBytes), max(linkQueueCount, c.srv.opts.queuePackets))
+	if w, ok := c.pc.(widener); ok {
+		w.widen(linkReadBuffer)
+	}
+	c.startWriter()
 }
 
 func (c *connection) limit(n int) {
@@ -114,9 +122,8 @@ func (c *connection) limit(n int) {
 
 // readLink hands packets to the layer until the connection's end.
 func (c *connection) readLink(first *event) error {
-	view := c.detached()
 	if first != nil {
-		c.srv.layer.Packet(view, first.packet)
+		c.srv.layer.Packet(c.attachment.Load(), first.packet)
 	}
 	batch := c.gatherWhileReading()
 	defer batch.end()
@@ -127,7 +134,7 @@ func (c *connection) readLink(first *event) error {
 		}
 		batch.more()
 		if !c.closing.Load() {
-			c.srv.layer.Packet(view, packet)
+			c.srv.layer.Packet(c.attachment.Load(), packet)
 		}
 	}
 }
@@ -154,7 +161,7 @@ func (c *Conn) Enqueue(p *Packet) error {
 	err := c.c.out.Put(p)
 	switch {
 	case err == nil:
-		c.c.startWriter()
+		c.c.wakeLink()
 	case errors.Is(err, outq.ErrFull):
 		return ErrQueueFull
 	}
@@ -165,9 +172,16 @@ func (c *Conn) Enqueue(p *Packet) error {
 func (c *Conn) Force(p *Packet) error {
 	err := c.c.out.Force(p)
 	if err == nil {
-		c.c.startWriter()
+		c.c.wakeLink()
 	}
 	return err
+}
+
+// wakeLink sees to what was queued on a link. Off the event loops its queue has woken who writes.
+func (c *connection) wakeLink() {
+	if c.onLoop != nil {
+		c.onLoop.Wake()
+	}
 }
 
 // For layers: Gather lets what is written to the connection gather, until as many calls of Flush; it is for whoever has several packets for it

@@ -30,7 +30,7 @@ func (c *connection) arrived(kind int, packet []byte) error {
 		return c.decideBy(kind, packet)
 	case c.link:
 		if !c.closing.Load() {
-			c.srv.layer.Packet(c.detached(), packet)
+			c.srv.layer.Packet(c.attachment.Load(), packet)
 		}
 	default:
 		c.received(kind, packet)
@@ -43,7 +43,7 @@ func (c *connection) decideBy(kind int, packet []byte) error {
 	c.undecided = false
 	if c.srv.layer.First(c.detached(), packet) {
 		c.become()
-		c.srv.layer.Packet(c.detached(), packet)
+		c.srv.layer.Packet(c.attachment.Load(), packet)
 		return nil
 	}
 	if err := c.vetFirst(kind, packet); err != nil {

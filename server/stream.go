@@ -128,6 +128,7 @@ func (c *streamConn) canWriteNow() bool                           { return c.out
 func (c *streamConn) writeNow(packets []*Packet) (int, error)     { return c.out.WriteNow(packets) }
 func (c *streamConn) onWait(wait func())                          { c.reader.OnWait(wait) }
 func (c *streamConn) buffered() int                               { return len(c.reader.Bytes()) }
+func (c *streamConn) widen(size int)                              { c.reader.Widen(size) }
 
 // Shutdown ends the stream from this side, where the connection can do that.
 func (c *streamConn) Shutdown(int, string) error {

@@ -22,11 +22,28 @@ func (t *turn) put(e event) {
 	t.run(e)
 }
 
-// run lets e happen, and what waits behind it. The turn is busy already.
-func (t *turn) run(e event) {
-	for ok := true; ok; e, ok = t.next() {
+// begin reports whether nobody is at it, and nothing waits. Then it is the caller's turn, until rest.
+func (t *turn) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy {
+		return false
+	}
+	t.busy = true
+	return true
+}
+
+// rest lets happen what waits, and ends the turn.
+func (t *turn) rest() {
+	for e, ok := t.next(); ok; e, ok = t.next() {
 		e.happen()
 	}
+}
+
+// run lets e happen, and what waits behind it. The turn is busy already.
+func (t *turn) run(e event) {
+	e.happen()
+	t.rest()
 }
 
 // next returns the event that waits longest, or ends the turn.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -13,8 +14,9 @@ import (
 
 // How a connection writes. A client's packet goes to the kernel on the goroutine that calls Write, where the kernel takes it at
 // once; what it doesn't take, and packets whose callback somebody waits for, are a goroutine's that ends when nothing is left. A
-// link's packets are always a goroutine's: many gather there. So are those of connections that can only write and wait: TLS, and
-// whatever a transport of somebody's own accepts.
+// link's packets are a goroutine's that is there for good, and for which many gather; what was written while the link's own packets
+// were handled goes out on the goroutine that reads it, with one write. Everything of connections that can only write and wait, TLS
+// and whatever a transport of somebody's own accepts, is a goroutine's.
 
 // eager is implemented by connections that can write without waiting.
 type eager interface {
@@ -87,6 +89,11 @@ func (c *connection) flush(inline bool) {
 		c.startWriter()
 		return
 	}
+	c.pump(inline)
+}
+
+// pump writes what the kernel takes at once, and leaves the rest to a goroutine.
+func (c *connection) pump(inline bool) {
 	more, err := c.out.Pump(c.writeNow, c.finish, inline)
 	c.loseBy(err)
 	if more {
@@ -147,25 +154,42 @@ func (c *connection) hold() {
 	}
 }
 
+// release ends a hold. A link's callbacks, which are many clients', are not its reader's to run.
 func (c *connection) release() {
-	if c.onLoop == nil && c.out.Release() {
-		c.flush(false)
+	switch {
+	case c.onLoop != nil:
+	case !c.eager:
+		if c.out.Release() {
+			c.startWriter()
+		}
+	case c.out.Unhold():
+		c.pump(c.link)
 	}
 }
 
-// holdLimit is how long a handler may run before what it has written no longer waits for it.
-const holdLimit = time.Millisecond
+// How long handlers may run before what they have written no longer waits for the others of their batch. Looking after a link's
+// wakes the process up as often as that, and a link is many clients'.
+const (
+	holdLimit     = time.Millisecond
+	linkHoldLimit = 4 * time.Millisecond
+)
 
 // batch gathers what is written to a connection while it hands over several packets that came with one read.
 type batch struct {
 	c     *connection
 	from  waiter // nil: it can't tell
+	limit time.Duration
 	held  bool
-	timer *time.Timer // bounds the hold
+	timer *time.Timer  // bounds the hold; nil: there was none yet
+	since atomic.Int64 // when the hold began, since the server was made; 0: nothing is held
+	armed atomic.Bool  // the timer runs
 }
 
 func (c *connection) gatherWhileReading() *batch {
-	b := &batch{c: c}
+	b := &batch{c: c, limit: holdLimit}
+	if c.link {
+		b.limit = linkHoldLimit
+	}
 	if w, ok := c.pc.(waiter); ok && (c.eager || c.link) {
 		b.from = w
 		w.onWait(b.end)
@@ -173,24 +197,48 @@ func (c *connection) gatherWhileReading() *batch {
 	return b
 }
 
-// more begins to gather, where another packet seems to be there already.
+// more begins to gather, where another packet seems to be there already, and on links.
 func (b *batch) more() {
-	if b.from == nil || b.held || b.from.buffered() == 0 {
+	if b.from == nil || b.held || !b.c.link && b.from.buffered() == 0 {
 		return
 	}
 	b.held = true
 	b.c.hold()
 	if b.timer == nil {
-		b.timer = time.AfterFunc(holdLimit, b.c.loosen)
-	} else {
-		b.timer.Reset(holdLimit)
+		b.timer = time.AfterFunc(time.Hour, b.check)
+		b.timer.Stop()
 	}
+	b.since.Store(int64(b.now()))
+	b.arm(b.limit)
+}
+
+func (b *batch) now() time.Duration { return time.Since(b.c.srv.made) + 1 }
+
+// arm starts the timer unless it runs: it is not set anew for each batch, which would cost as much as gathering saves.
+func (b *batch) arm(d time.Duration) {
+	if !b.armed.Swap(true) {
+		b.timer.Reset(d)
+	}
+}
+
+// check is the timer's: it writes what has been held for too long.
+func (b *batch) check() {
+	b.armed.Store(false)
+	since := time.Duration(b.since.Load())
+	if since == 0 {
+		return
+	}
+	if left := since + b.limit - b.now(); left > 0 {
+		b.arm(left)
+		return
+	}
+	b.c.loosen()
 }
 
 func (b *batch) end() {
 	if b.held {
 		b.held = false
-		b.timer.Stop()
+		b.since.Store(0)
 		b.c.release()
 	}
 }

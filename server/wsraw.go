@@ -66,7 +66,7 @@ func (c *rawConn) ReadPacket() (int, []byte, error) {
 			continue
 		}
 		if kind != noPacket {
-			packet = append(make([]byte, 0, len(packet)), packet...)
+			packet = c.in.Copy(packet, size)
 		}
 		c.in.Consume(size)
 		if kind != noPacket {
@@ -95,6 +95,7 @@ func (c *rawConn) canWriteNow() bool                           { return c.out.Ea
 func (c *rawConn) writeNow(packets []*Packet) (int, error)     { return c.out.WriteNow(packets) }
 func (c *rawConn) onWait(wait func())                          { c.in.OnWait(wait) }
 func (c *rawConn) buffered() int                               { return len(c.in.Bytes()) }
+func (c *rawConn) widen(size int)                              { c.in.Widen(size) }
 
 // Shutdown sends a close frame and gives the client a second to answer it.
 func (c *rawConn) Shutdown(code int, reason string) error {

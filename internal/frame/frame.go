@@ -84,6 +84,8 @@ func NewPacket(kind int, data []byte, done func(err error)) *Packet {
 type Owner interface {
 	// Finished is the callback.
 	Finished(err error)
+	// Awaited reports whether somebody may wait for Finished, as for a callback. It is asked while Finished is still to come.
+	Awaited() bool
 	// Released is called when nobody has the packet any more.
 	Released()
 }

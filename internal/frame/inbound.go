@@ -59,8 +59,19 @@ func (b *Inbound) Consume(n int) {
 	}
 }
 
-// copyOut returns a copy of packet, the first size bytes of what is left, that is the caller's.
-func (b *Inbound) copyOut(packet []byte, size int) []byte {
+// Widen makes the buffer one of size bytes, which is kept: the connection turned out to be a busy one.
+func (b *Inbound) Widen(size int) {
+	buf := make([]byte, max(size, b.end-b.start))
+	b.start, b.end = 0, copy(buf, b.Bytes())
+	b.buf, b.size, b.keep = buf, size, true
+	if b.pooled != nil {
+		readBuffers.Put(b.pooled)
+		b.pooled = nil
+	}
+}
+
+// Copy returns a copy of packet, the first size bytes of what is left, that is the caller's. On a busy connection they share memory.
+func (b *Inbound) Copy(packet []byte, size int) []byte {
 	if b.keep && b.size >= slabSize {
 		return b.slab.Copy(packet, b.end-b.start-size)
 	}

@@ -53,6 +53,32 @@ func TestInboundTellsBeforeItWaitsOnSockets(t *testing.T) {
 	}
 }
 
+// A connection that turns out to be busy keeps a larger buffer from then on, with all that was in the other one.
+func TestInboundWiden(t *testing.T) {
+	for _, begun := range []string{"", "begun"} {
+		near, far := pair(t, "unix")
+		b := frame.NewInbound(near, 0)
+		if begun != "" {
+			_, err := far.Write([]byte("x" + begun))
+			require.NoError(t, err)
+			require.NoError(t, b.Fill())
+			b.Consume(1)
+		}
+		b.Widen(8 << 10)
+		assert.Equal(t, begun, string(b.Bytes()))
+		assert.True(t, frame.Pooled(b) == nil, "the other one was given back")
+		waitForNothing(t, near, b)
+		assert.Equal(t, 8<<10, frame.Held(b))
+		_, err := far.Write([]byte(" more"))
+		require.NoError(t, err)
+		require.NoError(t, b.Fill())
+		assert.Equal(t, begun+" more", string(b.Bytes()))
+		one, other := b.Copy([]byte("one"), 0), b.Copy([]byte("other"), 0)
+		one = append(one, "!"...)
+		assert.Equal(t, "one! other", string(one)+" "+string(other))
+	}
+}
+
 // waitForNothing lets b wait, and for nothing.
 func waitForNothing(t *testing.T, conn net.Conn, b *frame.Inbound) {
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Millisecond)))

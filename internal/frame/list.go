@@ -55,7 +55,7 @@ func (l *List) HasCallback() bool {
 }
 
 // HasCallback reports whether somebody wants to know what becomes of the packet.
-func (p *Packet) HasCallback() bool { return p.done != nil || p.owner != nil }
+func (p *Packet) HasCallback() bool { return p.done != nil || p.owner != nil && p.owner.Awaited() }
 
 var borrowed = sync.Pool{New: func() any { return &Packet{borrowed: true} }}
 

@@ -64,7 +64,9 @@ func TestListHasCallback(t *testing.T) {
 	var owner owned
 	owner.packet.Own(0, nil, &owner)
 	l.Push(&owner.packet)
-	assert.True(t, l.HasCallback(), "an owner is one")
+	assert.False(t, l.HasCallback(), "an owner that nobody waits for")
+	owner.awaited = true
+	assert.True(t, l.HasCallback(), "one that somebody waits for")
 }
 
 // A borrowed packet is a copy, whatever its size, and whatever it was before.
@@ -131,8 +133,11 @@ type owned struct {
 	finished, released int // plain: whoever has the packet is alone with it
 	err                error
 	disorder           bool
+	awaited            bool
 	back               chan *owned
 }
+
+func (o *owned) Awaited() bool { return o.awaited }
 
 func (o *owned) Finished(err error) {
 	o.disorder = o.disorder || o.finished != o.released

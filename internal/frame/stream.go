@@ -39,7 +39,7 @@ func (r *Reader) Next() ([]byte, error) {
 				return nil, err
 			}
 			if size > 0 {
-				owned := r.copyOut(packet, size)
+				owned := r.Copy(packet, size)
 				r.Consume(size)
 				if r.partial {
 					r.partial = false

@@ -96,6 +96,116 @@ func TestHoldWithRun(t *testing.T) {
 	}
 }
 
+// Where a queue is run for good, who ends a hold may write by itself, which wakes nobody. What the kernel doesn't take then, and what
+// somebody waits for, is left to the goroutine; after that the queue may be pumped again.
+func TestUnholdWithRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, own, other := newRig(100, 100), &sink{}, &sink{}
+		ended := make(chan error, 1)
+		go func() { ended <- q.Run(other.write, finish) }()
+		synctest.Wait()
+		pump := func(want ...string) {
+			t.Helper()
+			require.True(t, q.Unhold())
+			synctest.Wait()
+			assert.Empty(t, other.written, "nobody was woken")
+			_, err := q.Pump(own.write, finish, true)
+			assert.NoError(t, err)
+			synctest.Wait()
+			assert.Equal(t, want, own.written)
+		}
+		q.Hold()
+		require.NoError(t, q.silent("a"))
+		require.NoError(t, q.silent("b"))
+		pump("a", "b")
+		assert.Empty(t, other.written)
+
+		q.Hold()
+		require.NoError(t, q.silent("c"))
+		require.NoError(t, q.silent("d"))
+		own.takes = []int{1}
+		pump("a", "b", "c")
+		assert.Equal(t, []string{"d"}, other.written, "the kernel took no more")
+		other.written = nil
+
+		q.Hold()
+		require.NoError(t, q.silent("e"))
+		pump("a", "b", "c", "e")
+
+		q.Hold()
+		require.NoError(t, q.silent("f"))
+		synctest.Wait()
+		assert.Empty(t, other.written)
+		require.NoError(t, q.put("g"))
+		synctest.Wait()
+		assert.Equal(t, []string{"f", "g"}, other.written, "somebody waits, who may be the one that holds")
+		assert.False(t, q.Unhold())
+		q.Close(errGone)
+		assert.NoError(t, <-ended)
+	})
+}
+
+// Packets that somebody waits for, and that a hold kept from the goroutine that runs the queue, are left to it by a Pump that must
+// not call back, and wake it.
+func TestPumpWakesRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{}
+		begun, goOn := make(chan struct{}, 2), make(chan struct{}, 1)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- q.Run(func(packets []*frame.Packet) (int, error) {
+				begun <- struct{}{}
+				<-goOn
+				return s.write(packets)
+			}, finish)
+		}()
+		require.NoError(t, q.silent("a"))
+		<-begun
+		require.NoError(t, q.put("b"))
+		q.Hold()
+		goOn <- struct{}{}
+		synctest.Wait()
+		assert.Equal(t, []string{"a"}, s.written)
+		assert.True(t, q.Unhold())
+		more, err := q.Pump(refuse(t), finish, true)
+		assert.True(t, more)
+		assert.NoError(t, err)
+		goOn <- struct{}{}
+		synctest.Wait()
+		assert.Equal(t, []string{"a", "b"}, s.written)
+		q.Close(errGone)
+		assert.NoError(t, <-ended)
+	})
+}
+
+// An owner that nobody waits for gathers as what has no callback does.
+func TestHoldKeepsOwners(t *testing.T) {
+	for _, awaited := range []bool{false, true} {
+		q, s := newRig(100, 100), &sink{}
+		q.Hold()
+		o := &owner{awaited: awaited}
+		o.packet.Own(0, []byte("a"), o)
+		require.NoError(t, q.Put(&o.packet))
+		require.NoError(t, q.RunOut(s.write, finish))
+		assert.Equal(t, awaited, len(s.written) == 1)
+		assert.Equal(t, !awaited, q.Unhold())
+		_, err := q.Pump(s.write, finish, true)
+		assert.NoError(t, err)
+		assert.Equal(t, []string{"a"}, s.written)
+		assert.Equal(t, 1, o.finished)
+	}
+}
+
+type owner struct {
+	packet   frame.Packet
+	awaited  bool
+	finished int
+}
+
+func (o *owner) Finished(error) { o.finished++ }
+func (o *owner) Awaited() bool  { return o.awaited }
+func (o *owner) Released()      {}
+
 // An event loop writes as far as the kernel takes it, and goes on with the rest when it comes back.
 func TestDrive(t *testing.T) {
 	for taken := range 3 {

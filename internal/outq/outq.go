@@ -28,7 +28,8 @@ type Queue struct {
 	aborted              bool       // what is queued shall not be written any more
 	writing              bool       // somebody has taken packets, and not settled them
 	blocked              bool       // the kernel took no more: Pump leaves it to whoever runs the queue
-	loose                bool       // what is held needn\'t wait
+	loose                bool       // what is held needn't wait
+	wanted               bool       // the goroutine that runs the queue waits for writing to be over
 	high                 bool       // above three quarters of maxBytes, and not yet below one quarter again
 }
 
@@ -112,7 +113,7 @@ func (q *Queue) put(p *frame.Packet, force bool) (changed bool, err error) {
 	if p.HasCallback() && q.held > 0 { // somebody waits, who may be the one that holds
 		q.loose = true
 	}
-	if first || q.loose {
+	if (first || q.loose) && !q.holdsLocked() {
 		q.signalLocked()
 	}
 	return q.levelLocked(), nil
@@ -140,7 +141,12 @@ func (q *Queue) Hold() {
 }
 
 // Release ends a Hold, and reports whether that was the last one and something is to be written.
-func (q *Queue) Release() bool {
+func (q *Queue) Release() bool { return q.release(true) }
+
+// Unhold is Release for whoever is about to Pump: the goroutine that runs the queue sleeps on.
+func (q *Queue) Unhold() bool { return q.release(false) }
+
+func (q *Queue) release(wake bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.held--; q.held > 0 {
@@ -150,7 +156,9 @@ func (q *Queue) Release() bool {
 	if q.queued.Empty() {
 		return false
 	}
-	q.signalLocked()
+	if wake {
+		q.signalLocked()
+	}
 	return true
 }
 

@@ -24,6 +24,7 @@ type mark struct {
 }
 
 func (m *mark) Finished(err error) { m.finished.Add(1); m.race.note(m.who, m.i, err) }
+func (m *mark) Awaited() bool      { return m.i%3 == 1 }
 func (m *mark) Released()          { m.released.Add(1) }
 
 // race is a queue to which many put and which they write, as connections do: whoever puts pumps, and a goroutine writes what the
@@ -185,7 +186,7 @@ func (r *race) produce(who int) {
 			}
 		}
 		if held {
-			if r.Release() {
+			if i%2 == 0 && r.Release() || i%2 == 1 && r.Unhold() {
 				r.pump(false)
 			}
 		} else {

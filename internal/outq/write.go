@@ -39,6 +39,8 @@ func (q *Queue) await() bool {
 			return true
 		case q.closed != nil && !q.writing:
 			return false
+		case q.queued.Empty():
+			q.blocked = false // everything that the kernel didn't take was written
 		}
 		q.waitLocked()
 	}
@@ -81,7 +83,8 @@ func (q *Queue) fail(batch *[]*frame.Packet, n int, err error, finish FinishFunc
 
 // Pump writes what has gathered as far as write, which must not block, gets rid of it: write may return less than it was given,
 // and no error. inline leaves packets with a callback to others: the caller may hold what a callback wants. It reports true
-// where something is left that a goroutine has to write, by RunOut and Resign. An error is write's, and the queue aborted.
+// where something is left that a goroutine has to write, by RunOut and Resign, or by Run, which it has woken. An error is write's,
+// and the queue aborted.
 func (q *Queue) Pump(write WriteFunc, finish FinishFunc, inline bool) (more bool, err error) {
 	for {
 		batch, more := q.takeNow(inline)
@@ -145,6 +148,7 @@ func (q *Queue) take() (batch *[]*frame.Packet, drained bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.writing {
+		q.wanted = true
 		q.waitLocked()
 	}
 	return q.nextLocked()
@@ -171,6 +175,7 @@ func (q *Queue) takeNow(inline bool) (batch *[]*frame.Packet, more bool) {
 	}
 	if inline && q.queued.HasCallback() {
 		q.blocked = true
+		q.signalLocked()
 		return nil, true
 	}
 	return q.takeLocked(), false
@@ -253,7 +258,10 @@ func (q *Queue) doneWriting(rest []*frame.Packet) {
 	q.queued.PushFront(rest)
 	q.blocked = q.blocked || len(rest) > 0
 	q.writing = false
-	q.signalLocked()
+	if q.wanted || q.closed != nil || !q.queued.Empty() { // waking who runs the queue costs more than a write
+		q.wanted = false
+		q.signalLocked()
+	}
 }
 
 func dropBatch(batch *[]*frame.Packet) {
