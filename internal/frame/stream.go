@@ -39,7 +39,7 @@ func (r *Reader) Next() ([]byte, error) {
 				return nil, err
 			}
 			if size > 0 {
-				owned := r.copyOut(packet)
+				owned := r.CopyOut(packet)
 				r.Consume(size)
 				if r.partial {
 					r.partial = false
