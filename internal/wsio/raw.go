@@ -94,8 +94,13 @@ func (c *Raw) Eager() bool { return c.out.Eager() }
 // WriteNow is WritePackets that returns early where it would have to wait: see frame.Cut.
 func (c *Raw) WriteNow(packets []*frame.Packet) (int, error) { return c.out.WriteNow(packets) }
 
-// Say writes a close frame, in a second at the most. Nobody else writes any more.
-func (c *Raw) Say(farewell []byte) error { return c.out.Last(farewell, lingerTimeout) }
+// Say writes a close frame, in a second at the most; an empty slice is one that was written before. Nobody else writes any more.
+func (c *Raw) Say(farewell []byte) error {
+	if len(farewell) == 0 {
+		return nil
+	}
+	return c.out.Last(farewell, lingerTimeout)
+}
 
 // Shutdown is Say that gives the peer a second to answer.
 func (c *Raw) Shutdown(farewell []byte) error {
