@@ -27,17 +27,17 @@ type Client struct {
 
 // NewWebsocket returns a client for a "ws://" or "wss://" URL. It connects when it is run.
 func NewWebsocket(addr string, opts ...Option) *Client {
-	return NewClient(&wsCore{addr: addr, opts: newOptions(opts)})
+	return NewClient(newWSCore(addr, newOptions(opts)))
 }
 
 // NewTCP returns a client for "host:port". It connects when it is run.
 func NewTCP(addr string, opts ...Option) *Client {
-	return NewClient(&streamCore{network: "tcp", addr: addr, opts: newOptions(opts)})
+	return NewClient(&streamCore{network: "tcp", socket: socket{addr: addr, opts: newOptions(opts)}})
 }
 
 // NewUnixDomainSocket returns a client for the path of a Unix socket. It connects when it is run.
 func NewUnixDomainSocket(addr string, opts ...Option) *Client {
-	return NewClient(&streamCore{network: "unix", addr: addr, opts: newOptions(opts)})
+	return NewClient(&streamCore{network: "unix", socket: socket{addr: addr, opts: newOptions(opts)}})
 }
 
 // NewClient returns a client with a transport of one's own.
@@ -162,7 +162,12 @@ func (c *Client) GetServerAddr() string { return c.core.GetServerAddr() }
 func (c *Client) MaxPacketSize() int { return c.opts.maxPacket }
 
 // RaiseMaxPacketSize makes packets of n bytes pass in either direction, if the limit is lower; before Run.
-func (c *Client) RaiseMaxPacketSize(n int) { c.opts.maxPacket = max(c.opts.maxPacket, n) }
+func (c *Client) RaiseMaxPacketSize(n int) {
+	c.opts.maxPacket = max(c.opts.maxPacket, n)
+	if r, ok := c.core.(raiser); ok {
+		r.raiseMaxPacket(n)
+	}
+}
 
 // OnQuiet has quiet called, on the reading goroutine, each time when all packets that have been read were handed over, before it
 // waits for more. It reports whether the client's transport can tell, and is for a client that was not run yet.

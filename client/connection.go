@@ -48,8 +48,8 @@ func newConnection(client *Client, core Core, size int) *connection {
 	if p, ok := core.(ponger); ok {
 		p.onPong(c.pong)
 	}
-	if s, ok := core.(*streamCore); ok {
-		s.owner = c
+	if l, ok := core.(looping); ok {
+		l.base().owner = c
 	}
 	return c
 }
@@ -90,9 +90,10 @@ func (c *connection) establish() error {
 		return ErrClosed
 	}
 	c.established = true
-	if s, ok := c.core.(*streamCore); ok && s.onLoop != nil {
-		c.onLoop = s.onLoop
-	} else {
+	if l, ok := c.core.(looping); ok {
+		c.onLoop = l.base().onLoop
+	}
+	if c.onLoop == nil {
 		c.writing.Go(c.write)
 	}
 	c.connected.Store(true)

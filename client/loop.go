@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,23 +15,37 @@ import (
 // OnLoop has the client's connection read and written by an event loop, if it turns out to be a plain socket: handlers run on the
 // loop's goroutine then, and must not block. It is for a client that was not run yet, and reports whether its transport can do that.
 func (c *Client) OnLoop(l *loop.Loop) bool {
-	core, ok := c.core.(*streamCore)
-	if ok = ok && l != nil && !core.opts.useTLS; ok {
-		core.loop = l
+	core, ok := c.core.(looping)
+	if ok = ok && l != nil && core.mayLoop(); ok {
+		core.base().loop = l
 	}
 	return ok
 }
 
-// loopStream is a stream on an event loop. Its methods are called on the loop's goroutine, but for wake and Close.
+// protocol makes packets of what an event loop has read. Its methods are called on the loop's goroutine.
+type protocol interface {
+	// cut takes a packet from the start of buf, of which it takes size bytes: 0 while there is nothing whole. The packet may be
+	// a part of buf. kind is frame.NoPacket where what was taken is not for handlers.
+	cut(buf []byte) (kind int, packet []byte, size int, err error)
+	explain(err error) error
+	// overdue is asked from time to time whether the server has been silent, or with the rest of a packet late, for too long.
+	overdue(now time.Time, rest *frame.Pieces) error
+	// lastWords is what tells the server that the connection ends because of err, nil: we want it to. No words: the end of the
+	// stream does. fault: the server did wrong, and is given the time to read that.
+	lastWords(err error) (words []byte, fault bool)
+}
+
+// loopStream is a connection on an event loop. Its methods are called on the loop's goroutine, but for wake and Close.
 type loopStream struct {
 	loop.Conn
-	core    *streamCore
-	owner   *connection
+	core    *socket
+	proto   protocol
 	receive func(wst int, packet []byte)
 	broken  frame.Cut
-	style   frame.Style
+	style   *frame.Style
 	done    chan struct{} // closed when the descriptor is
 
+	early    []byte // read before the loop did
 	pieces   frame.Pieces
 	slab     frame.Slab
 	stuck    time.Time // since when the kernel takes nothing; zero: it does
@@ -47,33 +60,32 @@ var _ loop.Handler = (*loopStream)(nil)
 // flushEach is how many packets of one read are handed over before what they have brought about is written.
 const flushEach = 256
 
-// moveToLoop takes a connection that was just dialed over to the core's loop, where that is possible.
-func (c *streamCore) moveToLoop(conn net.Conn) error {
-	if c.loop == nil || frame.SocketOf(conn) == nil {
+// moveToLoop takes a connection that was just made over to the socket's loop, where that is possible. early was read from it already.
+func (s *socket) moveToLoop(conn net.Conn, proto protocol, style *frame.Style, early []byte) error {
+	if s.loop == nil || frame.SocketOf(conn) == nil {
 		return nil
 	}
 	fd, err := loop.Detach(conn)
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
-	s := &loopStream{core: c, owner: c.owner, done: make(chan struct{})}
-	s.style.Framer = c.opts.framer
-	s.Init(c.loop, fd, s)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed { // meanwhile: nobody else knows of s, and its loop may have ended
-		s.Abandon()
+	l := &loopStream{core: s, proto: proto, style: style, early: early, done: make(chan struct{})}
+	l.Init(s.loop, fd, l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed { // meanwhile: nobody else knows of l, and its loop may have ended
+		l.Abandon()
 		return ErrClosed
 	}
-	c.conn = s
-	c.onLoop = s
+	s.conn = l
+	s.onLoop = l
 	return nil
 }
 
-// run is streamCore.Run on a loop. The opened handlers come first: a loop can't wait for them.
+// run is Core.Run on a loop. The opened handlers come first: a loop can't wait for them.
 func (s *loopStream) run(receive func(int, []byte)) {
 	s.receive = receive
-	<-s.owner.opened
+	<-s.core.owner.opened
 	s.Enroll()
 	<-s.done
 }
@@ -87,18 +99,23 @@ func (s *loopStream) Close() error {
 }
 
 // Start is loop.Handler's.
-func (s *loopStream) Start() { s.Flush() }
+func (s *loopStream) Start() {
+	if early := s.early; len(early) > 0 {
+		s.early = nil
+		s.Data(early)
+	}
+	s.Flush()
+}
 
 // Data is loop.Handler's.
 func (s *loopStream) Data(p []byte) {
 	if s.over {
 		return
 	}
-	opts := &s.core.opts
 	p = s.pieces.Join(p)
 	whole, n := false, 0
-	for len(p) > 0 {
-		packet, size, err := opts.framer.Next(p, opts.maxPacket+frame.WriteHeadroom)
+	for {
+		kind, packet, size, err := s.proto.cut(p)
 		if err != nil {
 			s.end(err)
 			return
@@ -107,7 +124,9 @@ func (s *loopStream) Data(p []byte) {
 			break
 		}
 		p, whole = p[size:], true
-		s.receive(frame.KindNone, s.slab.Copy(packet, len(p)))
+		if kind != frame.NoPacket {
+			s.receive(kind, s.slab.Copy(packet, len(p)))
+		}
 		if s.over {
 			return
 		}
@@ -126,7 +145,7 @@ func (s *loopStream) End(err error) {
 	if err == io.EOF && s.pieces.Len() > 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	s.end(err)
+	s.end(s.proto.explain(err))
 }
 
 // end ends reading, and the connection: at once, but for a server that is to read why.
@@ -137,11 +156,24 @@ func (s *loopStream) end(err error) {
 	}
 	s.over, s.pieces = true, frame.Pieces{}
 	s.core.end(err)
-	if errors.Is(err, ErrPacketTooLarge) && s.CloseWrite() == nil { // closed on unread bytes, the socket would take our last words back
+	if s.tell(err) {
 		s.until = time.Now().Add(lingerTimeout)
 		return
 	}
 	s.drop()
+}
+
+// tell tells the server why the connection ends, where it can be told, and reports whether it is still to read that: closed on unread
+// bytes, the socket would take our last words back.
+func (s *loopStream) tell(err error) bool {
+	words, fault := s.proto.lastWords(err)
+	if words != nil && !s.said {
+		_, _ = s.core.owner.queue.Drive(s.core.owner.writeBatch, s.core.owner.finish) // what was written before, as far as that goes
+		if s.broken.LastNow(&s.Conn, words) != nil {
+			return false
+		}
+	}
+	return fault && s.CloseWrite() == nil
 }
 
 func (s *loopStream) drop() {
@@ -161,21 +193,29 @@ func (s *loopStream) Flush() {
 	if s.over {
 		return
 	}
-	drained, err := s.owner.queue.Drive(s.owner.writeBatch, s.owner.finish)
+	drained, err := s.core.owner.queue.Drive(s.core.owner.writeBatch, s.core.owner.finish)
 	switch {
 	case err != nil:
-		s.owner.abort()
+		s.core.owner.abort()
 	case drained && !s.said:
 		s.said = true
 		s.until = time.Now().Add(lingerTimeout)
-		if s.CloseWrite() != nil {
+		if s.sayGoodbye() != nil {
 			s.end(net.ErrClosed)
 		}
 	}
 }
 
+// sayGoodbye ends the connection from this side.
+func (s *loopStream) sayGoodbye() error {
+	if words, _ := s.proto.lastWords(nil); words != nil {
+		return s.broken.LastNow(&s.Conn, words)
+	}
+	return s.CloseWrite()
+}
+
 func (s *loopStream) writePackets(packets []*Packet) (int, error) {
-	n, err := s.broken.WriteNow(&s.Conn, &s.style, packets)
+	n, err := s.broken.WriteNow(&s.Conn, s.style, packets)
 	switch {
 	case !s.Blocked():
 		s.stuck = time.Time{}
@@ -187,16 +227,18 @@ func (s *loopStream) writePackets(packets []*Packet) (int, error) {
 
 // Tick is loop.Handler's.
 func (s *loopStream) Tick(now time.Time) {
-	switch opts := &s.core.opts; {
+	switch {
 	case !s.until.IsZero() && now.After(s.until):
 		s.end(net.ErrClosed)
 		s.drop()
 	case s.over:
-	case !s.stuck.IsZero() && now.Sub(s.stuck) > opts.writeTimeout:
-		s.owner.because(fmt.Errorf("client: write: %w", os.ErrDeadlineExceeded))
-		s.owner.abort()
-	case s.pieces.Overdue(now, packetTimeout):
-		s.end(fmt.Errorf("%w: %d bytes of it after %v", frame.ErrPacketTimeout, s.pieces.Len(), packetTimeout))
+	case !s.stuck.IsZero() && now.Sub(s.stuck) > s.core.opts.writeTimeout:
+		s.core.owner.because(fmt.Errorf("client: write: %w", os.ErrDeadlineExceeded))
+		s.core.owner.abort()
+	case !s.said:
+		if err := s.proto.overdue(now, &s.pieces); err != nil {
+			s.end(err)
+		}
 	}
 }
 

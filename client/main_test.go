@@ -166,7 +166,7 @@ func running(function string) int {
 // assertJoined fails the test if a goroutine of any client still reads or writes.
 func assertJoined(t testing.TB) {
 	t.Helper()
-	for _, function := range []string{"(*connection).write", "(*streamCore).Run", "(*wsCore).Run", "(*pinger).run", "(*fakeCore).Run"} {
+	for _, function := range []string{"(*connection).write", "(*streamCore).Run", "(*wsCore).Run", "(*fakeCore).Run"} {
 		assert.Zero(t, running(function), function)
 	}
 }

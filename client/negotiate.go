@@ -62,7 +62,12 @@ func stateOf(conn any) (tls.ConnectionState, bool) {
 }
 
 func (c *streamCore) tlsState() (tls.ConnectionState, bool) { return stateOf(c.stream) }
-func (c *wsCore) tlsState() (tls.ConnectionState, bool)     { return stateOf(c.ws.NetConn()) }
+func (c *wsCore) tlsState() (tls.ConnectionState, bool) {
+	if c.raw == nil { // on a loop there is none
+		return tls.ConnectionState{}, false
+	}
+	return stateOf(c.raw.NetConn())
+}
 
 func (c *wsCore) offer(subprotocol string) { c.offered = subprotocol }
-func (c *wsCore) subprotocol() string      { return c.ws.Subprotocol() }
+func (c *wsCore) subprotocol() string      { return c.agreed }

@@ -63,6 +63,18 @@ func WithTLS(config *tls.Config) Option {
 	return func(o *options) { o.tls, o.useTLS = config, true }
 }
 
+// tlsFor is the configuration for a connection to host.
+func (o *options) tlsFor(host string) *tls.Config {
+	config := o.tls.Clone()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" && !config.InsecureSkipVerify {
+		config.ServerName = host
+	}
+	return config
+}
+
 // WithFramer marks packets on TCP and Unix sockets by f; it has to be the server's. nil: a length of 4 bytes, big-endian, the default.
 func WithFramer(f Framer) Option {
 	return func(o *options) {

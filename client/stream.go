@@ -1,88 +1,20 @@
 package client
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"sync"
+	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
-	"github.com/minotaur-gateway/gateway/internal/loop"
 )
-
-// socket is what the Cores of this package share: one connection that is dialed, and may be closed at any time, dialing or not.
-type socket struct {
-	mu     sync.Mutex // guards the rest
-	cancel context.CancelFunc
-	closed bool
-	conn   io.Closer // below TLS: closing there would wait for the server to take an alert
-	reason error
-}
-
-// dialing returns the context to dial with, already cancelled if the socket was closed.
-func (s *socket) dialing(opts options) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.Background(), opts.dialTimeout)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		cancel()
-	}
-	s.cancel = cancel
-	return ctx, cancel
-}
-
-// keep remembers conn for Close, or closes it if that has come already. Handshakes come after it, so that Close ends them.
-func (s *socket) keep(conn io.Closer) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		conn.Close()
-		return ErrClosed
-	}
-	s.conn = conn
-	return nil
-}
-
-// Close ends the connection, or dialing.
-func (s *socket) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.cancel != nil {
-		s.cancel()
-	}
-	if s.conn != nil {
-		s.conn.Close()
-	}
-}
-
-func (s *socket) end(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reason = err
-}
-
-func (s *socket) err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reason
-}
 
 // streamCore connects over TCP, with and without TLS, and Unix sockets.
 type streamCore struct {
 	socket
 	network string
-	addr    string
-	opts    options
 	stream  net.Conn // written before the outcome is sent, then read only
-	quiet   func()   // nil: nobody wants to know
-
-	loop   *loop.Loop  // that is to read and write; nil: goroutines do
-	owner  *connection // set before Run, as the three above
-	onLoop *loopStream // written before the outcome is sent, then read only; nil: loop is, or stream is no plain socket
 }
 
 var (
@@ -94,6 +26,8 @@ var (
 	_ boundless  = (*streamCore)(nil)
 	_ configured = (*streamCore)(nil)
 	_ secured    = (*streamCore)(nil)
+	_ looping    = (*streamCore)(nil)
+	_ protocol   = (*streamCore)(nil)
 )
 
 func (c *streamCore) Run(runState chan<- error, receive func(wst int, packet []byte)) {
@@ -144,34 +78,22 @@ func (c *streamCore) dial() error {
 		return err
 	}
 	if c.opts.useTLS {
-		if conn, err = c.secure(ctx, conn); err != nil {
-			return err
+		host, _, _ := net.SplitHostPort(c.addr)
+		secure := tls.Client(conn, c.opts.tlsFor(host))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return fmt.Errorf("client: tls handshake with %s: %w", c.addr, err)
 		}
+		conn = secure
 	}
 	c.stream = conn
-	return c.moveToLoop(conn)
+	return c.moveToLoop(conn, c, &frame.Style{Framer: c.opts.framer}, nil)
 }
 
 // atFault reports whether dialing failed because the address is none.
 func atFault(err error) bool {
 	var bad *net.AddrError
 	return errors.As(err, &bad)
-}
-
-func (c *streamCore) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	config := c.opts.tls.Clone()
-	if config == nil {
-		config = &tls.Config{}
-	}
-	if config.ServerName == "" && !config.InsecureSkipVerify {
-		config.ServerName, _, _ = net.SplitHostPort(c.addr)
-	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("client: tls handshake with %s: %w", c.addr, err)
-	}
-	return secure, nil
 }
 
 func (c *streamCore) Write(packet *Packet) error {
@@ -193,11 +115,30 @@ func (c *streamCore) shutdown() {
 	}
 }
 
-func (c *streamCore) GetServerAddr() string { return c.addr }
 func (c *streamCore) Clone() Core {
-	return &streamCore{network: c.network, addr: c.addr, opts: c.opts}
+	return &streamCore{network: c.network, socket: socket{addr: c.addr, opts: c.opts}}
 }
-func (c *streamCore) raw() bool        { return frame.IsRaw(c.opts.framer) }
-func (c *streamCore) options() options { return c.opts }
+func (c *streamCore) raw() bool { return frame.IsRaw(c.opts.framer) }
 
-func (c *streamCore) onQuiet(quiet func()) { c.quiet = quiet }
+func (c *streamCore) mayLoop() bool { return !c.opts.useTLS }
+
+func (c *streamCore) cut(buf []byte) (int, []byte, int, error) {
+	if len(buf) == 0 {
+		return frame.NoPacket, nil, 0, nil
+	}
+	packet, size, err := c.opts.framer.Next(buf, c.opts.maxPacket+frame.WriteHeadroom)
+	return frame.KindNone, packet, size, err
+}
+
+func (c *streamCore) explain(err error) error { return err }
+
+func (c *streamCore) overdue(now time.Time, rest *frame.Pieces) error {
+	if rest.Overdue(now, packetTimeout) {
+		return fmt.Errorf("%w: %d bytes of it after %v", frame.ErrPacketTimeout, rest.Len(), packetTimeout)
+	}
+	return nil
+}
+
+func (c *streamCore) lastWords(err error) (words []byte, fault bool) {
+	return nil, errors.Is(err, ErrPacketTooLarge)
+}

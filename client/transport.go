@@ -51,4 +51,11 @@ type (
 	boundless interface{ raw() bool }
 	// configured tells the options that the client itself heeds.
 	configured interface{ options() options }
+	// raiser takes larger packets than its options say.
+	raiser interface{ raiseMaxPacket(n int) }
+	// looping may be read and written by an event loop.
+	looping interface {
+		base() *socket
+		mayLoop() bool
+	}
 )

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,14 +15,17 @@ import (
 	"github.com/minotaur-gateway/gateway/internal/wsio"
 )
 
-// wsCore connects over WebSocket.
+// wsCore connects over WebSocket: gorilla asks for it, and leaves the connection then.
 type wsCore struct {
 	socket
-	addr    string
-	opts    options
-	report  func(delay time.Duration)
-	offered string     // subprotocol; "": none
-	ws      *wsio.Conn // written before the outcome is sent, then read only
+	wsProtocol
+	offered string // subprotocol; "": none
+
+	agreed string    // subprotocol. Written before the outcome is sent, then read only, as is the next
+	raw    *wsio.Raw // nil: on a loop
+
+	said    chan struct{} // closed when a close frame was written, or won't be
+	sayOnce sync.Once
 }
 
 var (
@@ -32,73 +34,111 @@ var (
 	_ reasoner   = (*wsCore)(nil)
 	_ ender      = (*wsCore)(nil)
 	_ ponger     = (*wsCore)(nil)
+	_ quieter    = (*wsCore)(nil)
 	_ configured = (*wsCore)(nil)
+	_ raiser     = (*wsCore)(nil)
 	_ negotiator = (*wsCore)(nil)
 	_ secured    = (*wsCore)(nil)
+	_ looping    = (*wsCore)(nil)
+	_ protocol   = (*wsCore)(nil)
 )
+
+func newWSCore(addr string, opts options) *wsCore {
+	return &wsCore{socket: socket{addr: addr, opts: opts}, said: make(chan struct{})}
+}
 
 func (c *wsCore) Run(runState chan<- error, receive func(wst int, packet []byte)) {
 	if err := c.dial(); err != nil {
 		runState <- err
 		return
 	}
-	pings := newPinger(c.ws)
-	defer pings.stop()
-	defer c.Close() // first, or a ping that waits for room would be waited for
+	defer c.Close()
 	runState <- nil
+	if c.onLoop != nil {
+		c.onLoop.run(receive)
+		return
+	}
 	for {
-		kind, packet, err := c.ws.ReadPacket()
+		kind, packet, err := c.raw.ReadPacket()
 		if err != nil {
 			c.end(err)
-			if errors.Is(err, ErrPacketTooLarge) { // closed on unread bytes, the socket would take the close frame back
-				c.ws.Drain(lingerTimeout)
-			}
+			c.tell(err)
 			return
 		}
 		receive(kind, packet)
 	}
 }
 
-func (c *wsCore) dial() error {
+// target returns the address's URL.
+func (c *wsCore) target() (*url.URL, error) {
 	u, err := url.Parse(c.addr)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || u.User != nil {
-		return fmt.Errorf("%w %q: want ws://host:port/path or wss://host:port/path", ErrBadAddress, c.addr)
+		return nil, fmt.Errorf("%w %q: want ws://host:port/path or wss://host:port/path", ErrBadAddress, c.addr)
 	}
 	if c.opts.useTLS && u.Scheme == "ws" {
-		return fmt.Errorf("%w %q: want wss:// with WithTLS", ErrBadAddress, c.addr)
+		return nil, fmt.Errorf("%w %q: want wss:// with WithTLS", ErrBadAddress, c.addr)
+	}
+	return u, nil
+}
+
+func (c *wsCore) dial() error {
+	u, err := c.target()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := c.dialing(c.opts)
 	defer cancel()
-	var gather *wsio.GatherConn
-	var subprotocols []string
-	if c.offered != "" {
-		subprotocols = []string{c.offered}
+	conn, err := c.upgrade(ctx, u)
+	if err != nil {
+		return err
+	}
+	c.begin(&c.socket)
+	if err := c.moveToLoop(conn.Conn, c, &c.style, conn.early()); err != nil || c.onLoop != nil {
+		return err
+	}
+	c.raw = &wsio.Raw{}
+	c.raw.Init(conn.Conn, &c.Protocol, wsSilence, linkReadBuffer, frame.NewWaitingOutbound(conn.Conn, &c.style, c.opts.writeTimeout))
+	c.raw.Put(conn.early())
+	c.raw.OnWait(c.quiet)
+	return nil
+}
+
+// upgrade opens a connection, over a proxy where the environment names one, and makes a WebSocket of it.
+func (c *wsCore) upgrade(ctx context.Context, u *url.URL) (*upgradeConn, error) {
+	var conn *upgradeConn
+	open := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		below, err := c.opts.dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		conn = newUpgradeConn(below, nil)
+		if u.Scheme == "wss" {
+			conn.config = c.opts.tlsFor(u.Hostname())
+		}
+		return conn, c.keep(below) // gorilla heeds no ctx while it waits for the answer
 	}
 	dialer := websocket.Dialer{
-		ReadBufferSize: linkReadBuffer, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
+		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool), // for the answer's head only
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.opts.tls, HandshakeTimeout: c.opts.dialTimeout,
-		Subprotocols: subprotocols,
-		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := c.opts.dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			gather = wsio.NewGatherConn(conn, c.opts.writeTimeout)
-			return gather, c.keep(gather) // gorilla heeds no ctx while it waits for the answer
-		},
+		NetDialContext: open, NetDialTLSContext: open,
+	}
+	if c.offered != "" {
+		dialer.Subprotocols = []string{c.offered}
 	}
 	ws, resp, err := dialer.DialContext(ctx, c.addr, c.opts.header)
+	if err == nil && resp.Header.Get("Sec-Websocket-Extensions") != "" { // RFC 6455, section 4.1: none was offered
+		err = fmt.Errorf("%w: extensions that were not asked for", websocket.ErrBadHandshake)
+	}
 	switch {
 	case err == nil:
+		c.agreed = ws.Subprotocol()
+		return conn, nil
 	case resp != nil:
-		return fmt.Errorf("client: websocket %s: %s: %w", c.addr, resp.Status, err)
+		return nil, fmt.Errorf("client: websocket %s: %s: %w", c.addr, resp.Status, err)
 	case atFault(err):
-		return fmt.Errorf("%w %q: %w", ErrBadAddress, c.addr, err)
-	default:
-		return fmt.Errorf("client: websocket %s: %w", c.addr, err)
+		return nil, fmt.Errorf("%w %q: %w", ErrBadAddress, c.addr, err)
 	}
-	c.ws = wsio.NewConn(ws, gather, c.opts.maxPacket+frame.WriteHeadroom, 2*silenceBeforePing, c.report)
-	return nil
+	return nil, fmt.Errorf("client: websocket %s: %w", c.addr, err)
 }
 
 func (c *wsCore) Write(packet *Packet) error {
@@ -107,52 +147,48 @@ func (c *wsCore) Write(packet *Packet) error {
 }
 
 func (c *wsCore) writePackets(packets []*Packet) (int, error) {
-	n, err := c.ws.WritePackets(packets)
-	if errors.Is(err, websocket.ErrCloseSent) { // in answer to the server's: the reader has the reason
-		err = fmt.Errorf("%w: %w", ErrClosed, err)
+	if c.onLoop != nil {
+		return c.onLoop.writePackets(packets)
 	}
-	return n, err
+	return c.raw.WritePackets(packets)
 }
 
+// tell tells the server why reading has ended, where it can be told. The writer does it, behind what it has to write anyway.
+func (c *wsCore) tell(err error) {
+	payload, fault, ok := c.lastPayload(err)
+	if !ok {
+		return
+	}
+	_ = c.owner.queue.Force(frame.NewPacket(frame.KindClose, payload, func(error) { c.noteSaid() })) // closed: the writer will say so itself
+	timer := time.NewTimer(lingerTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.said:
+	case <-timer.C:
+		return
+	}
+	if fault { // closed on unread bytes, the socket would take the close frame back
+		c.raw.Drain(lingerTimeout)
+	}
+}
+
+func (c *wsCore) noteSaid() { c.sayOnce.Do(func() { close(c.said) }) }
+
+// shutdown says good-bye where nothing is written any more, and gives the server a second to do so too.
 func (c *wsCore) shutdown() {
-	if c.ws.Shutdown(websocket.CloseNormalClosure, "") != nil {
+	words, _ := c.lastWords(nil)
+	if c.raw.Shutdown(words) != nil {
 		c.Close()
 	}
+	c.noteSaid()
 }
 
-func (c *wsCore) onPong(report func(time.Duration)) { c.report = report }
-func (c *wsCore) GetServerAddr() string             { return c.addr }
-func (c *wsCore) Clone() Core                       { return &wsCore{addr: c.addr, opts: c.opts} }
-func (c *wsCore) options() options                  { return c.opts }
-
-// pinger pings a server that has been silent, on a goroutine of its own.
-type pinger struct {
-	quit chan struct{}
-	done sync.WaitGroup
+// Close ends the connection, or dialing.
+func (c *wsCore) Close() {
+	c.socket.Close()
+	c.noteSaid()
 }
 
-func newPinger(ws *wsio.Conn) *pinger {
-	p := &pinger{quit: make(chan struct{})}
-	p.done.Go(func() { p.run(ws) })
-	return p
-}
+func (c *wsCore) mayLoop() bool { return false }
 
-func (p *pinger) run(ws *wsio.Conn) {
-	tick := time.NewTicker(silenceBeforePing / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.quit:
-			return
-		case <-tick.C:
-			if ws.SilentFor() >= silenceBeforePing {
-				_ = ws.Ping() // one that finds no room is no news: the reader learns of the end by its deadline
-			}
-		}
-	}
-}
-
-func (p *pinger) stop() {
-	close(p.quit)
-	p.done.Wait()
-}
+func (c *wsCore) Clone() Core { return newWSCore(c.addr, c.opts) }

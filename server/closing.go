@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/minotaur-gateway/gateway/internal/wsframe"
+	"github.com/minotaur-gateway/gateway/internal/wsio"
 )
 
 // finishReading ends writing too.
@@ -142,13 +142,10 @@ func awaitFor(done <-chan struct{}, d time.Duration) bool {
 
 // faultCode is the close code for a peer that broke a rule, 0 for other ends.
 func faultCode(err error) int {
-	switch {
-	case errors.Is(err, ErrMessageType):
+	if errors.Is(err, ErrMessageType) {
 		return codeUnsupported
-	case errors.Is(err, ErrPacketTooLarge):
-		return codeTooBig
 	}
-	return wsframe.CodeOf(err)
+	return wsio.CodeOf(err)
 }
 
 // tell lets the peer know why it is closed, where it broke a rule. What it is still sending is read and thrown away for a

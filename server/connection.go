@@ -18,7 +18,6 @@ const (
 	codeGoingAway       = 1001
 	codeUnsupported     = 1003
 	codePolicyViolation = 1008
-	codeTooBig          = 1009
 	codeInternalError   = 1011
 )
 

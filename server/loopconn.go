@@ -16,12 +16,12 @@ import (
 // protocol makes packets of what a connection on an event loop has read.
 type protocol interface {
 	// cut takes a packet from the start of buf, of which it takes size bytes: 0 while there is nothing whole. The packet may be
-	// a part of buf. kind is noPacket where what was taken is not for handlers.
+	// a part of buf. kind is frame.NoPacket where what was taken is not for handlers.
 	cut(buf []byte) (kind int, packet []byte, size int, err error)
 	// packets reports whether a packet that was begun has to end within the packet timeout.
 	packets() bool
-	// silence is asked from time to time whether the client has been silent for too long.
-	silence(now time.Time) (again time.Time, err error)
+	// silence is asked whether the client has been silent for too long, and how long to wait before it is asked again.
+	silence() (wait time.Duration, err error)
 	explain(err error) error
 	// farewell is what tells the client that the connection ends, nil: the end of the stream does.
 	farewell(code int, reason string) []byte
@@ -38,18 +38,18 @@ type streamProtocol struct {
 
 func (s *streamProtocol) cut(buf []byte) (int, []byte, int, error) {
 	if len(buf) == 0 {
-		return noPacket, nil, 0, nil
+		return frame.NoPacket, nil, 0, nil
 	}
 	packet, size, err := s.framer.Next(buf, s.limit)
 	return frame.KindNone, packet, size, err
 }
 
-func (s *streamProtocol) silence(now time.Time) (time.Time, error) { return now.Add(time.Hour), nil }
-func (s *streamProtocol) packets() bool                            { return true }
-func (s *streamProtocol) explain(err error) error                  { return err }
-func (s *streamProtocol) farewell(int, string) []byte              { return nil }
-func (s *streamProtocol) reply() []byte                            { return nil }
-func (s *streamProtocol) setLimit(n int)                           { s.limit = n }
+func (s *streamProtocol) silence() (time.Duration, error) { return time.Hour, nil }
+func (s *streamProtocol) packets() bool                   { return true }
+func (s *streamProtocol) explain(err error) error         { return err }
+func (s *streamProtocol) farewell(int, string) []byte     { return nil }
+func (s *streamProtocol) reply() []byte                   { return nil }
+func (s *streamProtocol) setLimit(n int)                  { s.limit = n }
 
 // loopConn is a connection on an event loop: a PacketConn that nobody reads or writes, because the loop tells when there is
 // something to be done. Everything but Close and what it embeds happens on the loop's goroutine.
@@ -126,7 +126,7 @@ func (l *loopConn) Data(p []byte) {
 		if whole && l.c.out.Half() { // answers that only gather are no sign of a slow client
 			l.Flush()
 		}
-		if kind == noPacket {
+		if kind == frame.NoPacket {
 			continue
 		}
 		if err := l.c.arrived(kind, l.on.slab.Copy(packet, len(p))); err != nil {
@@ -226,16 +226,7 @@ func (l *loopConn) Shutdown(code int, reason string) error {
 }
 
 // say writes last words, if they find room.
-func (l *loopConn) say(words []byte) error {
-	if l.broken.Pending() || l.Blocked() {
-		return errCutShort
-	}
-	n, err := l.Conn.WriteNow(words)
-	if err == nil && n < len(words) {
-		err = errCutShort
-	}
-	return err
-}
+func (l *loopConn) say(words []byte) error { return l.broken.LastNow(&l.Conn, words) }
 
 func (l *loopConn) answerClose() {
 	if words := l.reply(); words != nil {
@@ -255,11 +246,11 @@ func (l *loopConn) Tick(now time.Time) {
 	case l.packets() && l.pieces.Overdue(now, packetTimeout):
 		l.end(fmt.Errorf("%w: %d bytes of it after %v", frame.ErrPacketTimeout, l.pieces.Len(), packetTimeout))
 	case !l.said && at > l.look:
-		again, err := l.silence(now)
+		wait, err := l.silence()
 		if err != nil {
 			l.end(err)
 		}
-		l.look = l.since(again)
+		l.look = at + wait
 	}
 }
 

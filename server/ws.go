@@ -272,7 +272,7 @@ var (
 
 func newWSConn(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values, opts options) *wsConn {
 	c := &wsConn{types: opts.wsTypes, remote: ws.RemoteAddr(), head: head, params: query}
-	c.Conn = wsio.NewConn(ws, gather, opts.readLimit(), opts.wsDeadline, nil)
+	c.Conn = wsio.NewConn(ws, gather, opts.readLimit(), opts.wsDeadline)
 	c.pingAfter(opts.wsDeadline / 2)
 	return c
 }

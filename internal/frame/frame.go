@@ -18,6 +18,9 @@ const (
 	KindPong   = 10
 )
 
+// NoPacket stands in place of a kind for what was read and is no packet.
+const NoPacket = -1
+
 // WriteHeadroom is how far the limit of a link lies above that of the packets it carries, so that a packet of exactly
 // the limit still fits behind the gateway's header.
 const WriteHeadroom = 64

@@ -41,6 +41,13 @@ func NewInbound(conn net.Conn, size int) *Inbound {
 	return b
 }
 
+// Put puts bytes that were read elsewhere before all that will be read. It is for an Inbound that nobody has used.
+func (b *Inbound) Put(p []byte) {
+	if len(p) > 0 {
+		b.buf, b.end = append(make([]byte, 0, len(p)), p...), len(p)
+	}
+}
+
 // OnWait has wait called, on the reading goroutine, before each read from the connection: what was read before has been dealt
 // with.
 func (b *Inbound) OnWait(wait func()) { b.wait = wait }

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -41,6 +42,21 @@ func (c *Cut) WriteNow(w NowWriter, style *Style, packets []*Packet) (int, error
 	return c.write(*style, packets, w.WriteNow)
 }
 
+// ErrCutShort is why last words are not written: they would end up inside of a packet.
+var ErrCutShort = errors.New("a packet was cut short")
+
+// LastNow writes b behind whole packets, if w takes all of it now. Nobody writes after it.
+func (c *Cut) LastNow(w NowWriter, b []byte) error {
+	if c.Pending() {
+		return ErrCutShort
+	}
+	n, err := w.WriteNow(b)
+	if err == nil && n < len(b) {
+		err = ErrCutShort
+	}
+	return err
+}
+
 // Outbound writes packets to a connection with as few writes as gathering allows. One goroutine at a time writes.
 type Outbound struct {
 	Cut
@@ -53,6 +69,11 @@ type Outbound struct {
 // NewOutbound returns an Outbound for conn.
 func NewOutbound(conn net.Conn, style *Style, timeout time.Duration) Outbound {
 	return Outbound{conn: conn, socket: SocketOf(conn), style: style, timeout: timeout}
+}
+
+// NewWaitingOutbound is NewOutbound where WriteNow isn't wanted, and a write so costs less.
+func NewWaitingOutbound(conn net.Conn, style *Style, timeout time.Duration) Outbound {
+	return Outbound{conn: conn, style: style, timeout: timeout}
 }
 
 // Eager reports whether WriteNow may be called.
@@ -71,6 +92,18 @@ func (o *Outbound) Write(packets []*Packet) (int, error) {
 		err = o.conn.SetWriteDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// Last writes b behind whole packets, within timeout. Nobody writes after it.
+func (o *Outbound) Last(b []byte, timeout time.Duration) error {
+	if o.Pending() {
+		return ErrCutShort
+	}
+	if err := o.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err := o.conn.Write(b)
+	return err
 }
 
 func (o *Outbound) writeWaiting(buf []byte) (int, error) {

@@ -1,5 +1,6 @@
-// Package wsio reads and writes whole packets on a gorilla WebSocket connection, alike for servers and clients: writes
-// are gathered, and what comes in is bounded before and after inflation.
+// Package wsio reads and writes whole packets on WebSocket connections. Protocol and Raw do so by internal/wsframe, alike for servers
+// and clients; Conn does by gorilla, for servers whose messages are compressed, or whose users have had gorilla's connection in
+// their hands: writes are gathered, and what comes in is bounded before and after inflation.
 package wsio
 
 import (
@@ -20,9 +21,7 @@ import (
 // controlTimeout bounds the wait for room to write a ping, a pong or a close frame.
 const controlTimeout = time.Second
 
-const maxControlSize = 125 // RFC 6455, section 5.5
-
-// ErrReadTimeout is returned by Conn.ReadPacket when the peer was silent, or a packet unfinished, for too long.
+// ErrReadTimeout is what reading ends with when the peer was silent, or a packet unfinished, for too long.
 var ErrReadTimeout = errors.New("nothing complete received in time")
 
 // Conn reads and writes packets on a WebSocket connection: one goroutine reads, one writes, any closes.
@@ -35,18 +34,16 @@ type Conn struct {
 	reading bool // inside a packet, where a pong doesn't extend the deadline; owned by the reading goroutine
 	closing atomic.Bool
 	ordered chan struct{} // holds a token while a frame is put, so that the end of a packet is known to lie before a pong behind it
-	pinged  atomic.Int64  // when the outstanding ping left, in nanoseconds since start; 0: none is outstanding
-	heard   atomic.Int64  // when anything whole was last received, the same
+	heard   atomic.Int64  // when anything whole was last received, in nanoseconds since start
 	start   time.Time
-	onPong  func(delay time.Duration) // static
 }
 
 // NewConn takes over ws, which was opened over gather. Packets above limit end the connection, and so does silence of
-// deadline (0: never); a peer that answers pings isn't silent. onPong, which may be nil, gets the delay of each ping that was answered.
-func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Duration, onPong func(time.Duration)) *Conn {
-	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), onPong: onPong, ordered: make(chan struct{}, 1)}
+// deadline (0: never); a peer that answers pings isn't silent.
+func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Duration) *Conn {
+	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), ordered: make(chan struct{}, 1)}
 	ws.SetReadLimit(int64(limit))
-	ws.SetPongHandler(func(string) error { c.pong(); return c.extend() })
+	ws.SetPongHandler(func(string) error { c.heard.Store(c.now()); return c.extend() })
 	ws.SetPingHandler(func(data string) error {
 		c.heard.Store(c.now())
 		err := c.control(websocket.PongMessage, []byte(data))
@@ -97,21 +94,11 @@ func (c *Conn) extend() error {
 	return err
 }
 
-func (c *Conn) pong() {
-	c.heard.Store(c.now())
-	if sent := c.pinged.Swap(0); sent > 0 && c.onPong != nil {
-		c.onPong(time.Duration(c.now() - sent))
-	}
-}
-
 // SilentFor returns for how long nothing whole was received.
 func (c *Conn) SilentFor() time.Duration { return time.Duration(c.now() - c.heard.Load()) }
 
 // Ping sends a ping.
-func (c *Conn) Ping() error {
-	c.pinged.CompareAndSwap(0, c.now())
-	return c.control(websocket.PingMessage, nil)
-}
+func (c *Conn) Ping() error { return c.control(websocket.PingMessage, nil) }
 
 // errNoRoom is why a control frame was not written.
 var errNoRoom = errors.New("websocket: no room for a control frame in time")
@@ -171,9 +158,8 @@ func (c *Conn) explain(err error) error {
 		return &frame.TooLargeError{Limit: c.limit}
 	case errors.As(err, &timeout) && timeout.Timeout() && !c.closing.Load():
 		return fmt.Errorf("%w: %v", ErrReadTimeout, c.deadline)
-	case errors.As(err, &closed) && (closed.Code == websocket.CloseNormalClosure ||
-		closed.Code == websocket.CloseGoingAway || closed.Code == websocket.CloseNoStatusReceived):
-		return fmt.Errorf("%w: %w", io.EOF, err)
+	case errors.As(err, &closed):
+		return explainClose(closed)
 	}
 	return err
 }
@@ -220,21 +206,15 @@ var gatherBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); ret
 func (c *Conn) writeMessage(p *frame.Packet) (end int, err error) {
 	c.ordered <- struct{}{}
 	defer func() { <-c.ordered }()
-	kind := p.Type()
-	switch kind {
-	case frame.KindNone:
-		kind = frame.KindBinary
-		fallthrough
-	case frame.KindText, frame.KindBinary:
-		err = c.writeData(kind, p)
-	case frame.KindClose, frame.KindPing, frame.KindPong:
-		if err := frame.CheckSize(len(p.Bytes()), maxControlSize); err != nil {
-			p.Refuse(err)
-			break
-		}
+	kind, err := KindOf(p)
+	switch {
+	case err != nil:
+		p.Refuse(err)
+		err = nil
+	case kind >= frame.KindClose:
 		err = c.ws.WriteControl(kind, p.Bytes(), time.Now().Add(controlTimeout))
 	default:
-		p.Refuse(fmt.Errorf("websocket: no message type %d", kind))
+		err = c.writeData(kind, p)
 	}
 	return c.net.held(), err
 }
