@@ -225,9 +225,9 @@ func TestWebsocketCompression(t *testing.T) {
 // A few KiB that inflate to far more than a packet may have end the connection, and don't get inflated.
 func TestWebsocketInflationBomb(t *testing.T) {
 	h := serve(t, ws, server.WithWebsocketCompression(1), server.WithMaxPacketSize(1<<16))
-	p := conformance.Dial(t, ws, h.addr, "/", deflateExtension)
-	bomb := deflated(t, make([]byte, 32<<20))
+	bomb := deflated(t, make([]byte, 32<<20)) // which takes its time, and the peer has a deadline
 	require.Less(t, len(bomb), 1<<16)
+	p := conformance.Dial(t, ws, h.addr, "/", deflateExtension)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	p.Send(p.Frame(0x80|0x40|binary, bomb))
