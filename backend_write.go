@@ -66,11 +66,10 @@ func (w *backwrite) Awaited() bool { return w.done != nil }
 
 // Released is frame.Owner's.
 func (w *backwrite) Released() {
-	data := w.data[:0]
-	if cap(data) > largestBackwrite {
-		data = nil
+	w.session, w.done = nil, nil
+	if cap(w.data) > largestBackwrite {
+		w.data, w.packet = nil, frame.Packet{}
 	}
-	*w = backwrite{data: data}
 	backwrites.Put(w)
 }
 

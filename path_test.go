@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,8 +134,8 @@ func newBackendPath(t testing.TB, network server.Network, size int) *path {
 // measured is the backend.
 type linkPath struct {
 	link     net.Conn
-	up, down []byte       // some packets, one of each client, and what comes back
-	conn     *server.Conn // of the client that sent last
+	up, down []byte                      // some packets, one of each client, and what comes back
+	conn     atomic.Pointer[server.Conn] // of the client that sent last
 }
 
 // newLinkPath returns a path of so many clients, who send packets of size bytes.
@@ -143,7 +144,7 @@ func newLinkPath(t testing.TB, engine server.Engine, size, clients int) *linkPat
 	srv := server.New(server.NetworkTcp, server.WithLogger(silent), server.WithEngine(engine))
 	gateway.NewBackend(srv, gateway.WithBackendLogger(silent))
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
-		p.conn = conn
+		p.conn.Store(conn)
 		conn.Write(packet)
 	})
 	p.dial(t, gwtest.Serve(t, srv, "127.0.0.1:0"))
@@ -197,7 +198,7 @@ func (p *linkPath) roundTrip() error {
 
 // push has the backend write to one of the clients.
 func (p *linkPath) push(packet []byte) error {
-	p.conn.Write(packet)
+	p.conn.Load().Write(packet)
 	_, err := io.ReadFull(p.link, p.down[:4+10+len(packet)])
 	return err
 }

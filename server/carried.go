@@ -41,6 +41,12 @@ type Carried struct {
 	congested atomic.Bool
 }
 
+// carriedClient is all that a carried connection needs, in one piece of memory.
+type carriedClient struct {
+	carried Carried
+	connection
+}
+
 // For layers: CarriedOptions describe a carried connection.
 type CarriedOptions struct {
 	ID   string
@@ -52,8 +58,12 @@ type CarriedOptions struct {
 // For layers: Carry adds a connection without a socket; Open has to be called next, and nothing happens on the connection
 // before. It returns ErrServerClosed while the server isn't running.
 func (s *Server) Carry(carrier Carrier, o CarriedOptions) (*Carried, error) {
-	c := &connection{srv: s, addr: o.Addr, opened: time.Since(s.made)}
-	c.carried = &Carried{c: c, carrier: carrier}
+	all := &carriedClient{
+		carried:    Carried{carrier: carrier},
+		connection: connection{srv: s, addr: o.Addr, opened: time.Since(s.made)},
+	}
+	c := &all.connection
+	c.carried, all.carried.c = &all.carried, c
 	c.kind.Store(int32(o.Kind))
 	for name, value := range o.Data {
 		c.data = set(c.data, name, value)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -167,8 +166,8 @@ func (c *connection) release() {
 	}
 }
 
-// How long handlers may run before what they have written no longer waits for the others of their batch. Looking after a link's
-// wakes the process up as often as that, and a link is many clients'.
+// How long handlers may run before what they have written no longer waits for the others of their batch. A link's batch is many
+// clients' packets.
 const (
 	holdLimit     = time.Millisecond
 	linkHoldLimit = 4 * time.Millisecond
@@ -180,9 +179,7 @@ type batch struct {
 	from  waiter // nil: it can't tell
 	limit time.Duration
 	held  bool
-	timer *time.Timer  // bounds the hold; nil: there was none yet
-	since atomic.Int64 // when the hold began, since the server was made; 0: nothing is held
-	armed atomic.Bool  // the timer runs
+	timer *time.Timer // bounds the hold
 }
 
 func (c *connection) gatherWhileReading() *batch {
@@ -205,40 +202,16 @@ func (b *batch) more() {
 	b.held = true
 	b.c.hold()
 	if b.timer == nil {
-		b.timer = time.AfterFunc(time.Hour, b.check)
-		b.timer.Stop()
+		b.timer = time.AfterFunc(b.limit, b.c.loosen)
+	} else {
+		b.timer.Reset(b.limit)
 	}
-	b.since.Store(int64(b.now()))
-	b.arm(b.limit)
-}
-
-func (b *batch) now() time.Duration { return time.Since(b.c.srv.made) + 1 }
-
-// arm starts the timer unless it runs: it is not set anew for each batch, which would cost as much as gathering saves.
-func (b *batch) arm(d time.Duration) {
-	if !b.armed.Swap(true) {
-		b.timer.Reset(d)
-	}
-}
-
-// check is the timer's: it writes what has been held for too long.
-func (b *batch) check() {
-	b.armed.Store(false)
-	since := time.Duration(b.since.Load())
-	if since == 0 {
-		return
-	}
-	if left := since + b.limit - b.now(); left > 0 {
-		b.arm(left)
-		return
-	}
-	b.c.loosen()
 }
 
 func (b *batch) end() {
 	if b.held {
 		b.held = false
-		b.since.Store(0)
+		b.timer.Stop()
 		b.c.release()
 	}
 }

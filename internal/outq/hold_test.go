@@ -145,6 +145,33 @@ func TestUnholdWithRun(t *testing.T) {
 	})
 }
 
+// What the kernel didn't take of a Pump, and a hold then kept from the goroutine that runs the queue, that goroutine writes when the hold
+// ends: nobody else may.
+func TestUnholdWakesRunToWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, other := newRig(100, 100), &sink{}
+		ended := make(chan error, 1)
+		go func() { ended <- q.Run(other.write, finish) }()
+		q.Hold()
+		require.NoError(t, q.silent("a"))
+		require.NoError(t, q.silent("b"))
+		require.True(t, q.Unhold())
+		more, err := q.Pump(func([]*frame.Packet) (int, error) { q.Hold(); return 1, nil }, finish, true)
+		assert.True(t, more)
+		assert.NoError(t, err)
+		synctest.Wait()
+		assert.Empty(t, other.written, "held")
+		assert.True(t, q.Unhold())
+		more, err = q.Pump(refuse(t), finish, true)
+		assert.False(t, more)
+		assert.NoError(t, err)
+		synctest.Wait()
+		assert.Equal(t, []string{"b"}, other.written)
+		q.Close(errGone)
+		assert.NoError(t, <-ended)
+	})
+}
+
 // Packets that somebody waits for, and that a hold kept from the goroutine that runs the queue, are left to it by a Pump that must
 // not call back, and wake it.
 func TestPumpWakesRun(t *testing.T) {

@@ -143,7 +143,8 @@ func (q *Queue) Hold() {
 // Release ends a Hold, and reports whether that was the last one and something is to be written.
 func (q *Queue) Release() bool { return q.release(true) }
 
-// Unhold is Release for whoever is about to Pump: the goroutine that runs the queue sleeps on.
+// Unhold is Release for whoever is about to Pump: the goroutine that runs the queue sleeps on, unless what is queued is its own to
+// write.
 func (q *Queue) Unhold() bool { return q.release(false) }
 
 func (q *Queue) release(wake bool) bool {
@@ -156,7 +157,7 @@ func (q *Queue) release(wake bool) bool {
 	if q.queued.Empty() {
 		return false
 	}
-	if wake {
+	if wake || q.blocked {
 		q.signalLocked()
 	}
 	return true
