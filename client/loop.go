@@ -30,9 +30,11 @@ type protocol interface {
 	explain(err error) error
 	// overdue is asked from time to time whether the server has been silent, or with the rest of a packet late, for too long.
 	overdue(now time.Time, rest *frame.Pieces) error
-	// lastWords is what tells the server that the connection ends because of err, nil: we want it to. No words: the end of the
-	// stream does. fault: the server did wrong, and is given the time to read that.
-	lastWords(err error) (words []byte, fault bool)
+	// lastPayload is what tells the server that the connection ends because of err, nil: we want it to. It reports whether there is
+	// anything; else the end of the stream says so. fault: the server did wrong, and is given the time to read that.
+	lastPayload(err error) (payload []byte, fault, ok bool)
+	// closeFrame makes last words of it, behind which nothing is written; empty if there were some before.
+	closeFrame(payload []byte) []byte
 }
 
 // loopStream is a connection on an event loop. Its methods are called on the loop's goroutine, but for wake and Close.
@@ -166,10 +168,10 @@ func (s *loopStream) end(err error) {
 // tell tells the server why the connection ends, where it can be told, and reports whether it is still to read that: closed on unread
 // bytes, the socket would take our last words back.
 func (s *loopStream) tell(err error) bool {
-	words, fault := s.proto.lastWords(err)
-	if words != nil && !s.said {
+	payload, fault, ok := s.proto.lastPayload(err)
+	if ok && !s.said {
 		_, _ = s.core.owner.queue.Drive(s.core.owner.writeBatch, s.core.owner.finish) // what was written before, as far as that goes
-		if s.broken.LastNow(&s.Conn, words) != nil {
+		if s.broken.LastNow(&s.Conn, s.proto.closeFrame(payload)) != nil {
 			return false
 		}
 	}
@@ -208,8 +210,8 @@ func (s *loopStream) Flush() {
 
 // sayGoodbye ends the connection from this side.
 func (s *loopStream) sayGoodbye() error {
-	if words, _ := s.proto.lastWords(nil); words != nil {
-		return s.broken.LastNow(&s.Conn, words)
+	if payload, _, ok := s.proto.lastPayload(nil); ok {
+		return s.broken.LastNow(&s.Conn, s.proto.closeFrame(payload))
 	}
 	return s.CloseWrite()
 }

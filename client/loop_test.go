@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/internal/conformance"
 	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
@@ -34,7 +35,7 @@ var theLoop = sync.OnceValue(func() *loop.Loop {
 
 // Every test of transports runs on a loop as well.
 func init() {
-	for _, tt := range transports[:2] {
+	for _, tt := range transports[:3] {
 		onGoroutines := tt.client
 		tt.name += " on a loop"
 		tt.client = func(addr string, opts ...client.Option) *client.Client { return looped(onGoroutines(addr, opts...)) }
@@ -59,19 +60,20 @@ func descriptors(t testing.TB) int {
 func TestOnLoopRefuses(t *testing.T) {
 	assert.False(t, client.NewTCP("127.0.0.1:1").OnLoop(nil))
 	assert.False(t, client.NewTCP("127.0.0.1:1", client.WithTLS(nil)).OnLoop(theLoop()))
-	assert.False(t, client.NewWebsocket("ws://127.0.0.1:1/").OnLoop(theLoop()))
+	assert.False(t, client.NewWebsocket("wss://127.0.0.1:1/").OnLoop(theLoop()))
+	assert.False(t, client.NewWebsocket("http://127.0.0.1:1/").OnLoop(theLoop()))
+	assert.False(t, client.NewClient(newFakeCore()).OnLoop(theLoop()))
 }
 
 // Clients on a loop have one goroutine, which waits for their end, and leave no descriptor.
 func TestOnLoopLeavesNothing(t *testing.T) {
-	for _, network := range []server.Network{server.NetworkTcp, server.NetworkUnix} {
-		b := serve(t, network).echo()
-		dial := client.NewTCP
-		if network == server.NetworkUnix {
-			dial = client.NewUnixDomainSocket
+	for _, tt := range transports {
+		if !strings.HasSuffix(tt.name, " on a loop") {
+			continue
 		}
+		b := serve(t, tt.network).echo()
 		visit := func() {
-			c := looped(dial(b.addr))
+			c := tt.client(b.addr)
 			l := observe(c)
 			require.NoError(t, c.Run())
 			c.Write([]byte("hello"))
@@ -245,4 +247,16 @@ func TestOnLoopThatEnds(t *testing.T) {
 		await(t, ended, "end of Run")
 	}
 	require.Eventually(t, func() bool { return descriptors(t) <= before && b.GetOnlineCount() == 0 }, patience, time.Millisecond)
+}
+
+func TestRFC6455OnLoop(t *testing.T) {
+	conformance.RFC6455Client(t, func(addr string, opts ...client.Option) *client.Client {
+		return looped(client.NewWebsocket(addr, opts...))
+	})
+}
+
+func init() {
+	moreWebsockets = append(moreWebsockets, websocketWay{"ws on a loop", false, func(addr string, opts ...client.Option) *client.Client {
+		return looped(client.NewWebsocket("ws://"+addr+"/ws", opts...))
+	}})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
@@ -41,13 +42,14 @@ type options struct {
 	dialTimeout  time.Duration
 	writeTimeout time.Duration
 	dial         func(ctx context.Context, network, addr string) (net.Conn, error)
+	proxy        func(*http.Request) (*url.URL, error) // for WebSockets
 }
 
 func newOptions(list []Option) options {
 	o := options{
 		logger: slog.Default(), framer: frame.Default(), maxPacket: DefaultMaxPacketSize, writeBytes: DefaultWriteBytes,
 		dialTimeout: DefaultDialTimeout, writeTimeout: DefaultWriteTimeout,
-		dial: newDialer().DialContext,
+		dial: newDialer().DialContext, proxy: http.ProxyFromEnvironment,
 	}
 	for _, option := range list {
 		if option != nil {

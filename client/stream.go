@@ -139,6 +139,8 @@ func (c *streamCore) overdue(now time.Time, rest *frame.Pieces) error {
 	return nil
 }
 
-func (c *streamCore) lastWords(err error) (words []byte, fault bool) {
-	return nil, errors.Is(err, ErrPacketTooLarge)
+func (c *streamCore) lastPayload(err error) (payload []byte, fault, ok bool) {
+	return nil, errors.Is(err, ErrPacketTooLarge), false
 }
+
+func (c *streamCore) closeFrame([]byte) []byte { return nil }

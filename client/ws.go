@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -119,7 +118,7 @@ func (c *wsCore) upgrade(ctx context.Context, u *url.URL) (*upgradeConn, error) 
 	}
 	dialer := websocket.Dialer{
 		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool), // for the answer's head only
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.opts.tls, HandshakeTimeout: c.opts.dialTimeout,
+		Proxy: c.opts.proxy, TLSClientConfig: c.opts.tls, HandshakeTimeout: c.opts.dialTimeout,
 		NetDialContext: open, NetDialTLSContext: open,
 	}
 	if c.offered != "" {
@@ -156,10 +155,14 @@ func (c *wsCore) writePackets(packets []*Packet) (int, error) {
 // tell tells the server why reading has ended, where it can be told. The writer does it, behind what it has to write anyway.
 func (c *wsCore) tell(err error) {
 	payload, fault, ok := c.lastPayload(err)
+	kind := frame.KindClose
 	if !ok {
-		return
+		if !websocket.IsCloseError(err, websocket.CloseAbnormalClosure) || c.controls.Load() == 0 {
+			return
+		}
+		kind = frame.NoPacket // which is refused when pongs, to a server that has ended its side, were written
 	}
-	_ = c.owner.queue.Force(frame.NewPacket(frame.KindClose, payload, func(error) { c.noteSaid() })) // closed: the writer will say so itself
+	_ = c.owner.queue.Force(frame.NewPacket(kind, payload, func(error) { c.noteSaid() })) // closed: the writer will say so itself
 	timer := time.NewTimer(lingerTimeout)
 	defer timer.Stop()
 	select {
@@ -176,8 +179,8 @@ func (c *wsCore) noteSaid() { c.sayOnce.Do(func() { close(c.said) }) }
 
 // shutdown says good-bye where nothing is written any more, and gives the server a second to do so too.
 func (c *wsCore) shutdown() {
-	words, _ := c.lastWords(nil)
-	if c.raw.Shutdown(words) != nil {
+	payload, _, _ := c.lastPayload(nil)
+	if c.raw.Shutdown(c.closeFrame(payload)) != nil {
 		c.Close()
 	}
 	c.noteSaid()
@@ -189,6 +192,10 @@ func (c *wsCore) Close() {
 	c.noteSaid()
 }
 
-func (c *wsCore) mayLoop() bool { return false }
+// mayLoop: TLS is a goroutine's.
+func (c *wsCore) mayLoop() bool {
+	u, err := c.target()
+	return err == nil && u.Scheme == "ws"
+}
 
 func (c *wsCore) Clone() Core { return newWSCore(c.addr, c.opts) }

@@ -106,14 +106,13 @@ func (w *wsProtocol) lastPayload(err error) (payload []byte, fault, ok bool) {
 	return payload, false, ok
 }
 
-// lastWords is protocol's, and for who writes.
-func (w *wsProtocol) lastWords(err error) (words []byte, fault bool) {
-	payload, fault, ok := w.lastPayload(err)
-	if !ok || w.left {
-		return nil, fault
+// closeFrame is protocol's, and for who writes.
+func (w *wsProtocol) closeFrame(payload []byte) []byte {
+	if w.left {
+		return nil
 	}
 	w.left = true
-	return wsframe.AppendMasked(nil, frame.KindClose, payload, w.keys.Next()), fault
+	return wsframe.AppendMasked(nil, frame.KindClose, payload, w.keys.Next())
 }
 
 func (w *wsProtocol) cut(buf []byte) (int, []byte, int, error) { return w.Cut(buf) }

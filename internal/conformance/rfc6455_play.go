@@ -21,8 +21,13 @@ import (
 // RFC6455 plays the table against a server with opts, each case on connections of its own: in one write, and in small ones with
 // a close frame behind what fails the connection.
 func RFC6455(t *testing.T, opts ...server.Option) {
-	const atOnce = 64
 	r := newRecorder(t, opts)
+	playAll(t, Cases(), wsWire{client: true}, r.dial)
+}
+
+// playAll plays cases on connections that connect makes, and on which w is spoken.
+func playAll(t *testing.T, cases []Case, w wsWire, connect func(t *testing.T) (*Peer, *record)) {
+	const atOnce = 64
 	slots := make(chan struct{}, atOnce)
 	type run struct {
 		name    string
@@ -33,17 +38,17 @@ func RFC6455(t *testing.T, opts ...server.Option) {
 		outcome := make(chan error, 1)
 		runs = append(runs, run{name, outcome})
 		slots <- struct{}{}
-		p, rec := r.dial(t)
+		p, rec := connect(t)
 		go func() {
 			defer func() { <-slots }()
 			outcome <- c.play(p, rec, writes)
 		}()
 	}
-	for _, c := range Cases() {
+	for _, c := range cases {
 		start(c.Name, c, [][]byte{c.Sent})
 		small := smallWrites(c.Sent)
 		if c.Close != 0 && !c.Answer {
-			small = append(small, farewellFrame(fence, ""))
+			small = append(small, w.frame(fin|Bye, closeFrame(fence, "")))
 		}
 		start(c.Name+", in small writes", c, small)
 	}
@@ -108,15 +113,15 @@ func (r *recorder) dial(t *testing.T) (*Peer, *record) {
 // caseTime bounds each wait of a case. Nothing waits for all of it unless it fails.
 const caseTime = 10 * time.Second
 
-// fence is the code by which the client closes a connection that should have gone on. No case has it.
+// fence is the code by which the sender closes a connection that should have gone on. No case has it.
 const fence = 4321
 
-// play is the client of a case, and returns what was not as it has to be.
+// play is the sender of a case, and returns what was not as it has to be.
 func (c Case) play(p *Peer, rec *record, writes [][]byte) error {
 	defer p.Cut()
 	code := c.Close
 	if code == 0 && !c.Partial {
-		code, writes = fence, append(writes, farewellFrame(fence, ""))
+		code, writes = fence, append(writes, p.Frame(fin|Bye, closeFrame(fence, "")))
 	}
 	written := make(chan error, 1)
 	go func() { written <- sendAll(p.Conn, writes, c.Partial) }()
