@@ -14,13 +14,16 @@ import (
 // What an endpoint sends one client at once makes it no slow consumer, though it is more than its queue's bound: the kernel has room
 // for all of it.
 func TestEndpointBurst(t *testing.T) {
-	const packets = 3 * server.DefaultConnWriteBufferSize
+	const bound, packets = 300, 3000
 	for name, engine := range engines() {
 		for _, network := range networks {
+			if name == "loops" && network == "websocket" {
+				continue // whoever isn't on a client's loop can't write to it at once: there the bound is one
+			}
 			t.Run(name+" "+string(network), func(t *testing.T) {
 				b := newBackend(t, network, func([]byte) []byte { return nil })
 				e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(1))
-				f := newGatewayWith(t, server.New("tcp", engine), "", "game", gateway.NewStaticScanner(e))
+				f := newGatewayWith(t, server.New("tcp", engine, server.WithConnWriteBufferSize(bound)), "", "game", gateway.NewStaticScanner(e))
 				ready(t, 1, e)
 				player := newBot(t, "tcp", f.address)
 				player.Write([]byte("hello"))
