@@ -14,7 +14,7 @@ import (
 // What an endpoint sends one client at once makes it no slow consumer, though it is more than its queue's bound: the kernel has room
 // for all of it.
 func TestEndpointBurst(t *testing.T) {
-	const bound, packets = 300, 3000
+	const packets = 3 * server.DefaultConnWriteBufferSize
 	for name, engine := range engines() {
 		for _, network := range networks {
 			if name == "loops" && network == "websocket" {
@@ -23,7 +23,7 @@ func TestEndpointBurst(t *testing.T) {
 			t.Run(name+" "+string(network), func(t *testing.T) {
 				b := newBackend(t, network, func([]byte) []byte { return nil })
 				e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(1))
-				f := newGatewayWith(t, server.New("tcp", engine, server.WithConnWriteBufferSize(bound)), "", "game", gateway.NewStaticScanner(e))
+				f := newGatewayWith(t, server.New("tcp", engine), "", "game", gateway.NewStaticScanner(e))
 				ready(t, 1, e)
 				player := newBot(t, "tcp", f.address)
 				player.Write([]byte("hello"))

@@ -13,8 +13,8 @@ import (
 // What gathers while a burst is handled is no sign of a slow client, though it is more than a queue's bound: the kernel has room for
 // all of it.
 func TestEchoBurst(t *testing.T) {
-	const packets = 2000
-	for bound, opt := range map[string]server.Option{"packets": server.WithConnWriteBufferSize(50), "bytes": server.WithConnWriteBufferBytes(1000)} {
+	const packets = 2 * server.DefaultConnWriteBufferSize
+	for bound, opt := range map[string]server.Option{"packets": nil, "bytes": server.WithConnWriteBufferBytes(8 << 10)} {
 		for engine, on := range engines() {
 			for _, network := range []string{ws, tcp} {
 				t.Run(bound+" "+engine+" "+network, func(t *testing.T) {
@@ -35,9 +35,9 @@ func TestEchoBurst(t *testing.T) {
 func TestPingsThenAMessage(t *testing.T) {
 	for engine, on := range engines() {
 		t.Run(engine, func(t *testing.T) {
-			h := serve(t, ws, on, server.WithConnWriteBufferSize(50)).echo()
+			h := serve(t, ws, on).echo()
 			p, _ := h.dial(t)
-			burst := bytes.Repeat(p.Frame(0x80|conformance.Ping, nil), 1000)
+			burst := bytes.Repeat(p.Frame(0x80|conformance.Ping, nil), server.DefaultConnWriteBufferSize+100)
 			p.Send(append(burst, p.Packet(text, []byte("hello"))...))
 			kind, data := conformance.Pong, []byte(nil)
 			for kind == conformance.Pong {

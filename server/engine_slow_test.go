@@ -31,7 +31,7 @@ func TestEnginePartialWrites(t *testing.T) {
 	for engine, on := range engines() {
 		for _, network := range networks {
 			t.Run(engine+" "+network, func(t *testing.T) {
-				partialWrites(t, serve(t, network, on, server.WithConnWriteBufferBytes(64<<20)).echo())
+				partialWrites(t, serve(t, network, on, server.WithConnWriteBufferBytes(64<<20), server.WithWriteTimeout(patience)).echo())
 			})
 		}
 	}

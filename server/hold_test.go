@@ -63,3 +63,23 @@ func TestHandlerGoesOnAfterWriting(t *testing.T) {
 		})
 	}
 }
+
+// What only gathers, for whoever has several packets at once, is no sign of a slow client either.
+func TestGatheredBurst(t *testing.T) {
+	const bound, packets = 50, 500
+	for _, network := range []string{ws, tcp} {
+		t.Run(network, func(t *testing.T) {
+			h := serve(t, network, server.WithEngine(server.EngineGoroutines), server.WithConnWriteBufferSize(bound))
+			p, conn := h.dial(t)
+			conn.Gather()
+			for range packets {
+				conn.Write([]byte("gathered"))
+			}
+			conn.Flush()
+			for range packets {
+				p.Expect(text, []byte("gathered"))
+			}
+			assert.Zero(t, h.Stats().SlowConsumers)
+		})
+	}
+}
