@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/server"
@@ -88,4 +89,84 @@ func p99(t *testing.T, bots []*bot) time.Duration {
 	asking.Wait()
 	slices.Sort(delays)
 	return delays[len(delays)*99/100]
+}
+
+// A handler of what came for a client that leaves may block, on a link's own goroutine: that costs nobody else, though the client's
+// closed handlers wait for it.
+func TestBlockedDeliveryToALeaver(t *testing.T) {
+	for name, engine := range engines() {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, "websocket", nil)
+			e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(1))
+			f := &fixture{Gateway: gateway.NewGateway(server.New("tcp", engine), gateway.NewStaticScanner(e)), network: "tcp"}
+			f.RegConnectionReceivePacketEventHandle(func(_ *gateway.Gateway, conn *server.Conn, packet []byte) {
+				if string(packet) == "ping" { // answered by the gateway itself
+					conn.Write(packet)
+					return
+				}
+				e.Forward(conn, packet)
+			})
+			blocked, release, closed := make(chan *server.Conn, 1), make(chan struct{}), make(chan struct{})
+			f.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, _ []byte) {
+				blocked <- conn
+				<-release
+			})
+			f.RegConnectionClosedEventHandle(func(*gateway.Gateway, *server.Conn) { close(closed) })
+			f.run(t, "")
+			ready(t, 1, e)
+			leaver := newBot(t, "tcp", f.address)
+			leaver.Write([]byte("something"))
+			conn := <-blocked
+			loops, done := f.Server().Loops()
+			done()
+			leaver.Close()
+			require.Eventually(t, conn.IsClosed, patience, time.Millisecond)
+			for range len(loops) + 1 { // on every loop
+				newBot(t, "tcp", f.address).ask(t, []byte("ping"))
+			}
+			select {
+			case <-closed:
+				t.Error("closed handlers don't run beside a delivery")
+			default:
+			}
+			close(release)
+			<-closed
+		})
+	}
+}
+
+// A backend's handler may wait, for its own callback or for the player's next move: what it has answered gets there, though other
+// packets of its link are there already.
+func TestBackendAnswersAtOnce(t *testing.T) {
+	const packets = 10
+	for name, calls := range map[string]bool{"waits for its callback": true, "waits for the player": false} {
+		t.Run(name, func(t *testing.T) {
+			next := make(chan struct{}, packets)
+			h := newHost(t, "tcp", func(conn *server.Conn, packet []byte) []byte {
+				written := make(chan error, 1)
+				if calls {
+					conn.Write(packet, func(err error) { written <- err })
+					assert.NoError(t, <-written)
+				} else {
+					conn.Write(packet)
+				}
+				<-next
+				return nil
+			})
+			e := h.endpoint(gateway.WithEndpointConnectionPoolSize(1))
+			f := newGateway(t, "tcp", "game", gateway.NewStaticScanner(e))
+			ready(t, 1, e)
+			player := newBot(t, "tcp", f.address)
+			t.Cleanup(func() { close(next) })
+			assert.Equal(t, numbered(0, 0), player.ask(t, numbered(0, 0)))
+			for n := 1; n < packets; n++ {
+				player.Write(numbered(0, n))
+			}
+			require.Eventually(t, func() bool { return f.Stats().PacketsForwarded == packets }, patience, time.Millisecond, "they are there")
+			for n := 1; n < packets; n++ {
+				next <- struct{}{}
+				assert.Equal(t, numbered(0, n), player.next(t))
+			}
+		})
+	}
 }

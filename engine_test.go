@@ -45,10 +45,10 @@ func TestBackendsOnLoops(t *testing.T) {
 // A client's text has to be UTF-8 from its first packet on, though a link's needn't.
 func TestFirstTextIsUTF8(t *testing.T) {
 	defer func() { hostOptions = nil }()
-	for name, engine := range map[string]server.Engine{"goroutines": server.EngineGoroutines, "loops": server.EngineLoops} {
+	for name, engine := range engines() {
 		for plain, options := range map[string][]gateway.BackendOption{"": nil, " and plain gateways": {gateway.WithPlainGateways()}} {
 			t.Run(name+plain, func(t *testing.T) {
-				hostOptions = []server.Option{server.WithEngine(engine)}
+				hostOptions = []server.Option{engine}
 				h := newHost(t, server.NetworkWebsocket, nil, options...)
 				ws := dialWS(t, h.address)
 				require.NoError(t, ws.WriteMessage(1, []byte("\xff\xfe")))

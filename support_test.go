@@ -19,6 +19,7 @@ import (
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -237,6 +238,15 @@ func readNumber(t testing.TB, packet []byte) (who, n int) {
 }
 
 var networks = []server.Network{server.NetworkWebsocket, server.NetworkTcp, server.NetworkUnix}
+
+// engines are those that this system has.
+func engines() map[string]server.Option {
+	all := map[string]server.Option{"goroutines": server.WithEngine(server.EngineGoroutines)}
+	if loop.Supported {
+		all["loops"] = server.WithEngine(server.EngineLoops)
+	}
+	return all
+}
 
 func closedPort(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

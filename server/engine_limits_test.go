@@ -99,3 +99,33 @@ func TestEngineFailedHandshakes(t *testing.T) {
 	h.Shutdown()
 	assert.NoError(t, endOfRun(t, h, p))
 }
+
+// What is done with a connection when Run has returned reaches nobody who has the numbers of its descriptors now, or its loop's.
+func TestEngineConnAfterRunTouchesNobody(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			h := newHost(network, onLoops)
+			h.start0(t)
+			p, conn := h.dial(t)
+			h.Shutdown()
+			require.NoError(t, endOfRun(t, h, p))
+			others := make([]int, 0, 128)
+			for range cap(others) / 2 { // the lowest numbers that are free
+				ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+				require.NoError(t, err)
+				others = append(others, ends[:]...)
+			}
+			assert.ErrorIs(t, <-write(conn, []byte("not for you")), net.ErrClosed)
+			conn.CloseWith(1000, "bye", nil)
+			conn.Abort(errEnough)
+			conn.Close()
+			for _, fd := range others {
+				_, err := syscall.Read(fd, make([]byte, 64))
+				assert.Equal(t, syscall.EAGAIN, err, "somebody else's socket was written to, or closed")
+			}
+			for _, fd := range others {
+				assert.NoError(t, syscall.Close(fd))
+			}
+		})
+	}
+}

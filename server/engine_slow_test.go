@@ -28,41 +28,46 @@ func randomPacket(r *rand.Rand) []byte {
 
 // A client that reads by fits and starts gets everything whole and in order, and others are served meanwhile.
 func TestEnginePartialWrites(t *testing.T) {
-	for _, network := range networks {
-		t.Run(network, func(t *testing.T) {
-			const packets = 300
-			h := serve(t, network, onLoops, server.WithConnWriteBufferBytes(64<<20)).echo()
-			slow, conn := h.dial(t)
-			other, _ := h.dial(t)
-			r := rand.New(rand.NewPCG(1, 2))
-			var all [][]byte
-			results := make(chan int, packets)
-			for i := range packets {
-				all = append(all, randomPacket(r))
-				conn.Write(all[i], func(err error) {
-					assert.NoError(t, err)
-					results <- i
-				})
-			}
-			assert.Less(t, len(results), packets, "the kernel doesn't take all of it")
-			for i := 0; i < packets; {
-				for n := min(1+r.IntN(40), packets-i); n > 0; n-- {
-					slow.Expect(text, all[i])
-					i++
-				}
-				// The pause: somebody else has a turn or more.
-				for range r.IntN(3) {
-					other.Write(text, []byte("still there?"))
-					other.Expect(text, []byte("still there?"))
-				}
-			}
-			for i := range packets {
-				assert.Equal(t, i, await(t, results, "callback"), "in order")
-			}
-			slow.Write(text, []byte("done"))
-			slow.Expect(text, []byte("done"))
+	for engine, on := range engines() {
+		for _, network := range networks {
+			t.Run(engine+" "+network, func(t *testing.T) {
+				partialWrites(t, serve(t, network, on, server.WithConnWriteBufferBytes(64<<20), server.WithWriteTimeout(patience)).echo())
+			})
+		}
+	}
+}
+
+func partialWrites(t *testing.T, h *host) {
+	const packets = 300
+	slow, conn := h.dial(t)
+	other, _ := h.dial(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	var all [][]byte
+	results := make(chan int, packets)
+	for i := range packets {
+		all = append(all, randomPacket(r))
+		conn.Write(all[i], func(err error) {
+			assert.NoError(t, err)
+			results <- i
 		})
 	}
+	assert.Less(t, len(results), packets, "the kernel doesn't take all of it")
+	for i := 0; i < packets; {
+		for n := min(1+r.IntN(40), packets-i); n > 0; n-- {
+			slow.Expect(text, all[i])
+			i++
+		}
+		// The pause: somebody else has a turn or more.
+		for range r.IntN(3) {
+			other.Write(text, []byte("still there?"))
+			other.Expect(text, []byte("still there?"))
+		}
+	}
+	for i := range packets {
+		assert.Equal(t, i, await(t, results, "callback"), "in order")
+	}
+	slow.Write(text, []byte("done"))
+	slow.Expect(text, []byte("done"))
 }
 
 // A client that doesn't read costs its bound, and others nothing.
@@ -134,31 +139,37 @@ func TestEngineFlushesBeforeTheEnd(t *testing.T) {
 		"Shutdown": {func(h *host, _ *server.Conn) { h.Shutdown() }, 1001},
 		"Close":    {func(_ *host, conn *server.Conn) { conn.Close() }, 1000},
 	} {
-		for _, network := range networks {
-			t.Run(name+" "+network, func(t *testing.T) {
-				const packets = 200
-				h := newHost(network, onLoops, server.WithConnWriteBufferBytes(64<<20), server.WithWriteTimeout(patience))
-				h.start0(t)
-				p, conn := h.dial(t)
-				r := rand.New(rand.NewPCG(3, 4))
-				var all [][]byte
-				for i := range packets {
-					all = append(all, append(fmt.Appendf(nil, "%d ", i), make([]byte, 32<<10+r.IntN(32<<10))...))
-					conn.Write(all[i])
-				}
-				end.end(h, conn)
-				got := p.ExpectFarewell(end.code)
-				assert.ErrorIs(t, await(t, write(conn, []byte("too late")), "callback"), net.ErrClosed)
-				if assert.Equal(t, packets, len(got)) {
-					for i := range all {
-						require.True(t, bytes.Equal(all[i], got[i]), "packet %d", i)
-					}
-				}
-				p.Farewell()
-				p.ExpectEnd()
-				h.Shutdown()
-				assert.NoError(t, await(t, h.ended, "end of Run"))
-			})
+		for engine, on := range engines() {
+			for _, network := range networks {
+				t.Run(name+" "+engine+" "+network, func(t *testing.T) {
+					h := newHost(network, on, server.WithConnWriteBufferBytes(64<<20), server.WithWriteTimeout(patience))
+					flushesBeforeTheEnd(t, h, end.code, func(conn *server.Conn) { end.end(h, conn) })
+				})
+			}
 		}
 	}
+}
+
+func flushesBeforeTheEnd(t *testing.T, h *host, code int, end func(conn *server.Conn)) {
+	const packets = 200
+	h.start0(t)
+	p, conn := h.dial(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	var all [][]byte
+	for i := range packets {
+		all = append(all, append(fmt.Appendf(nil, "%d ", i), make([]byte, 32<<10+r.IntN(32<<10))...))
+		conn.Write(all[i])
+	}
+	end(conn)
+	got := p.ExpectFarewell(code)
+	assert.ErrorIs(t, await(t, write(conn, []byte("too late")), "callback"), net.ErrClosed)
+	if assert.Equal(t, packets, len(got)) {
+		for i := range all {
+			require.True(t, bytes.Equal(all[i], got[i]), "packet %d", i)
+		}
+	}
+	p.Farewell()
+	p.ExpectEnd()
+	h.Shutdown()
+	assert.NoError(t, await(t, h.ended, "end of Run"))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway/internal/conformance"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -30,6 +31,15 @@ const (
 )
 
 var networks = []string{ws, tcp, unix}
+
+// engines are those that this system has.
+func engines() map[string]server.Option {
+	all := map[string]server.Option{"goroutines": server.WithEngine(server.EngineGoroutines)}
+	if loop.Supported {
+		all["loops"] = server.WithEngine(server.EngineLoops)
+	}
+	return all
+}
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

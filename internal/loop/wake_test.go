@@ -7,13 +7,13 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/internal/loop"
 )
 
@@ -154,11 +154,11 @@ func TestIdleLoopWaits(t *testing.T) {
 			}
 			runtime.GC()
 			await(t, ticks, "tick")
-			begun, spent := time.Now(), processorTime(t)
+			begun, spent := time.Now(), gwtest.ProcessorTime(t)
 			for range 4 {
 				await(t, ticks, "tick")
 			}
-			assert.Less(t, processorTime(t)-spent, time.Since(begun)/4, "the loop spins")
+			assert.Less(t, gwtest.ProcessorTime(t)-spent, time.Since(begun)/4, "the loop spins")
 			if name == "reset" {
 				do(t, l, func() {
 					_, err := s.WriteNow([]byte("x"))
@@ -176,14 +176,6 @@ type tcpEnd = interface {
 	io.Closer
 	CloseWrite() error
 	SetLinger(int) error
-}
-
-// processorTime is what the process has used.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var usage syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // clock is a spy that hands on the times of ticks.

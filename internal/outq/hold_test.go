@@ -46,6 +46,44 @@ func TestHoldBounds(t *testing.T) {
 	q.Discard(errGone, finish)
 }
 
+// What is held is written after Loosen, and when a packet comes that somebody waits for: it may be the one that holds. So is all that
+// comes before the last Release; then the next Hold holds again.
+func TestHoldEndsBeforeRelease(t *testing.T) {
+	for name, loosen := range map[string]func(q *rig){
+		"Loosen":                 func(q *rig) { q.Loosen() },
+		"packet with a callback": func(q *rig) { assert.NoError(t, q.put("awaited")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, s := newRig(100, 100), &sink{}
+			q.Hold()
+			q.Hold()
+			require.NoError(t, q.silent("a"))
+			require.NoError(t, q.RunOut(refuse(t), finish))
+			loosen(q)
+			require.NoError(t, q.RunOut(s.write, finish))
+			assert.Equal(t, "a", s.written[0])
+			for range 2 {
+				require.NoError(t, q.silent("b"))
+				require.NoError(t, q.RunOut(s.write, finish))
+				assert.Equal(t, "b", s.written[len(s.written)-1])
+				q.Release()
+			}
+			q.Hold()
+			require.NoError(t, q.silent("c"))
+			assert.NoError(t, q.RunOut(refuse(t), finish))
+			q.Loosen()
+			assert.NoError(t, q.RunOut(s.write, finish))
+			q.Release()
+			q.Loosen() // nothing is held
+			q.Hold()
+			require.NoError(t, q.silent("d"))
+			assert.NoError(t, q.RunOut(refuse(t), finish))
+			assert.True(t, q.Release())
+			q.Discard(errGone, finish)
+		})
+	}
+}
+
 // The end of a queue doesn't wait for Release.
 func TestHoldEndsWithTheQueue(t *testing.T) {
 	t.Run("close", func(t *testing.T) {

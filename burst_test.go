@@ -1,0 +1,45 @@
+package gateway_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// What an endpoint sends one client at once makes it no slow consumer, though it is more than its queue's bound: the kernel has room
+// for all of it.
+func TestEndpointBurst(t *testing.T) {
+	const packets = 3 * server.DefaultConnWriteBufferSize
+	for name, engine := range engines() {
+		for _, network := range networks {
+			if name == "loops" && network == "websocket" {
+				continue // whoever isn't on a client's loop can't write to it at once: there the bound is one
+			}
+			t.Run(name+" "+string(network), func(t *testing.T) {
+				b := newBackend(t, network, func([]byte) []byte { return nil })
+				e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(1))
+				f := newGatewayWith(t, server.New("tcp", engine), "", "game", gateway.NewStaticScanner(e))
+				ready(t, 1, e)
+				player := newBot(t, "tcp", f.address)
+				player.Write([]byte("hello"))
+				require.Eventually(t, func() bool { return len(b.clients()) == 1 }, patience, time.Millisecond)
+				for _, link := range b.online(t, 1) {
+					link.Gather()
+					for n := range packets {
+						b.push(t, b.clients()[0], numbered(0, n))
+					}
+					link.Flush()
+				}
+				for n := range packets {
+					assert.Equal(t, numbered(0, n), player.next(t))
+				}
+				assert.Zero(t, f.Server().Stats().SlowConsumers)
+			})
+		}
+	}
+}

@@ -1,0 +1,97 @@
+//go:build linux && !noloops
+
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway/internal/conformance"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// attend answers a peer's pings until its end, and hands over its packets.
+func attend(p *conformance.Peer) <-chan []byte {
+	got := make(chan []byte, 1<<10)
+	go func() {
+		defer close(got)
+		for {
+			kind, data, err := p.Read()
+			if err != nil {
+				return
+			}
+			if kind != conformance.Ping {
+				got <- data
+			} else if _, err = p.Conn.Write(p.Frame(0x80|conformance.Pong, data)); err != nil {
+				return
+			}
+		}
+	}()
+	return got
+}
+
+// dialBeside connects peers until one is on the loop of conn.
+func (h *host) dialBeside(t *testing.T, conn *server.Conn) (*conformance.Peer, *server.Conn) {
+	t.Helper()
+	for {
+		if p, beside := h.dial(t); beside.Loop() == conn.Loop() {
+			return p, beside
+		}
+	}
+}
+
+const blockLimit = 2 * time.Second
+
+// blockHost is a server that answers, after longer than blockLimit where the packet is "block": blocking is closed then.
+func blockHost(t *testing.T, network string, limit server.Option) (h *host, blocking chan struct{}) {
+	h, blocking = newHost(network, onLoops, limit, server.WithConnWriteBufferBytes(64<<20)).echo(), make(chan struct{})
+	h.RegConnectionReceivePacketEvent(func(_ *server.Server, _ *server.Conn, packet []byte) {
+		if string(packet) == "block" {
+			close(blocking)
+			time.Sleep(blockLimit + blockLimit/2) // what a slow database does
+		}
+	})
+	return h.start(t), blocking
+}
+
+// A handler that has kept its loop for longer than clients may be silent ends none of the loop's: before they are found silent they
+// are read, and pinged.
+func TestEngineBlockIsNoSilence(t *testing.T) {
+	h, blocking := blockHost(t, ws, server.WithWebsocketReadDeadline(blockLimit))
+	blocker, conn := h.dial(t)
+	silent, _ := h.dialBeside(t, conn)
+	lively, _ := h.dialBeside(t, conn)
+	answers, silence, blocked := attend(lively), attend(silent), attend(blocker)
+	blocker.Write(text, []byte("block"))
+	await(t, blocking, "handler")
+	lively.Write(text, []byte("meanwhile"))
+	assert.Equal(t, "meanwhile", string(await(t, answers, "answer")))
+	assert.Equal(t, "block", string(await(t, blocked, "answer")))
+	silent.Write(text, []byte("afterwards"))
+	assert.Equal(t, "afterwards", string(await(t, silence, "answer")))
+	assert.Empty(t, h.closed)
+}
+
+// The same for a client that took nothing before, and does by now.
+func TestEngineBlockIsNoWriteTimeout(t *testing.T) {
+	const packets = 300
+	h, blocking := blockHost(t, tcp, server.WithWriteTimeout(blockLimit))
+	blocker, conn := h.dial(t)
+	late, lateConn := h.dialBeside(t, conn)
+	for range packets {
+		lateConn.Write(make([]byte, 32<<10)) // more than the kernel takes
+	}
+	blocker.Write(binary, []byte("before"))
+	blocker.Expect(binary, []byte("before"))
+	blocker.Write(binary, []byte("block"))
+	await(t, blocking, "handler")
+	reading := attend(late)
+	blocker.Expect(binary, []byte("block"))
+	for range packets {
+		require.Len(t, await(t, reading, "packet"), 32<<10)
+	}
+	assert.Empty(t, h.closed)
+}
