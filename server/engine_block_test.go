@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/internal/conformance"
 	"github.com/minotaur-gateway/gateway/server"
@@ -46,8 +45,8 @@ func (h *host) dialBeside(t *testing.T, conn *server.Conn) (*conformance.Peer, *
 const blockLimit = 2 * time.Second
 
 // blockHost is a server that answers, after longer than blockLimit where the packet is "block": blocking is closed then.
-func blockHost(t *testing.T, network string, limit server.Option) (h *host, blocking chan struct{}) {
-	h, blocking = newHost(network, onLoops, limit, server.WithConnWriteBufferBytes(64<<20)).echo(), make(chan struct{})
+func blockHost(t *testing.T, limit server.Option) (h *host, blocking chan struct{}) {
+	h, blocking = newHost(ws, onLoops, limit).echo(), make(chan struct{})
 	h.RegConnectionReceivePacketEvent(func(_ *server.Server, _ *server.Conn, packet []byte) {
 		if string(packet) == "block" {
 			close(blocking)
@@ -60,7 +59,7 @@ func blockHost(t *testing.T, network string, limit server.Option) (h *host, bloc
 // A handler that has kept its loop for longer than clients may be silent ends none of the loop's: before they are found silent they
 // are read, and pinged.
 func TestEngineBlockIsNoSilence(t *testing.T) {
-	h, blocking := blockHost(t, ws, server.WithWebsocketReadDeadline(blockLimit))
+	h, blocking := blockHost(t, server.WithWebsocketReadDeadline(blockLimit))
 	blocker, conn := h.dial(t)
 	silent, _ := h.dialBeside(t, conn)
 	lively, _ := h.dialBeside(t, conn)
@@ -72,26 +71,5 @@ func TestEngineBlockIsNoSilence(t *testing.T) {
 	assert.Equal(t, "block", string(await(t, blocked, "answer")))
 	silent.Write(text, []byte("afterwards"))
 	assert.Equal(t, "afterwards", string(await(t, silence, "answer")))
-	assert.Empty(t, h.closed)
-}
-
-// The same for a client that took nothing before, and does by now.
-func TestEngineBlockIsNoWriteTimeout(t *testing.T) {
-	const packets = 300
-	h, blocking := blockHost(t, tcp, server.WithWriteTimeout(blockLimit))
-	blocker, conn := h.dial(t)
-	late, lateConn := h.dialBeside(t, conn)
-	for range packets {
-		lateConn.Write(make([]byte, 32<<10)) // more than the kernel takes
-	}
-	blocker.Write(binary, []byte("before"))
-	blocker.Expect(binary, []byte("before"))
-	blocker.Write(binary, []byte("block"))
-	await(t, blocking, "handler")
-	reading := attend(late)
-	blocker.Expect(binary, []byte("block"))
-	for range packets {
-		require.Len(t, await(t, reading, "packet"), 32<<10)
-	}
 	assert.Empty(t, h.closed)
 }
