@@ -218,10 +218,10 @@ func (s *loopStream) sayGoodbye() error {
 
 func (s *loopStream) writePackets(packets []*Packet) (int, error) {
 	n, err := s.broken.WriteNow(&s.Conn, s.style, packets)
-	switch {
+	switch taken := s.Taken(); {
 	case !s.Blocked():
 		s.stuck = time.Time{}
-	case n > 0 || s.stuck.IsZero():
+	case taken || s.stuck.IsZero(): // a part of a packet, maybe
 		s.stuck = time.Now()
 	}
 	return n, err

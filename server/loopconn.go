@@ -197,10 +197,10 @@ func (l *loopConn) Flush() {
 func (l *loopConn) writeNow(packets []*Packet) (n int, err error) {
 	defer l.c.recoverWrite(&n, &err)
 	n, err = l.broken.WriteNow(&l.Conn, l.style, packets)
-	switch {
+	switch taken := l.Taken(); {
 	case !l.Blocked():
 		l.stuck = 0
-	case n > 0 || l.stuck == 0:
+	case taken || l.stuck == 0: // a part of a packet, maybe
 		l.stuck = l.since(time.Now())
 	}
 	return n, err

@@ -26,6 +26,7 @@ type Conn struct {
 	enrolled      bool // owned by the loop's goroutine, as are the next
 	closed, ended bool
 	blocked       bool // the kernel took less than all
+	taken         bool // the kernel took something since Taken was asked
 	early         bool // Wake came before there was anything to flush
 	leaving       bool // epoll has told of an end, which may come behind something to be read
 	more          bool // it is among those to be read again
@@ -200,6 +201,7 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 		switch errno {
 		case 0:
 			n += m
+			c.taken = true
 		case syscall.EAGAIN:
 			if !c.blocked {
 				c.blocked = true
@@ -215,6 +217,13 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 
 // Blocked reports whether the kernel took less than all, and takes no more yet.
 func (c *Conn) Blocked() bool { return c.blocked }
+
+// Taken reports whether the kernel took anything since it was last asked: a peer that reads slowly is not one that is stuck.
+func (c *Conn) Taken() bool {
+	taken := c.taken
+	c.taken = false
+	return taken
+}
 
 // Closed reports whether Close was called.
 func (c *Conn) Closed() bool { return c.closed }

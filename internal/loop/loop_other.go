@@ -26,6 +26,7 @@ func (c *Conn) Wake()                        {}
 func (c *Conn) Do(func())                    {}
 func (c *Conn) WriteNow([]byte) (int, error) { return 0, ErrUnsupported }
 func (c *Conn) Blocked() bool                { return false }
+func (c *Conn) Taken() bool                  { return false }
 func (c *Conn) CloseWrite() error            { return ErrUnsupported }
 func (c *Conn) Closed() bool                 { return true }
 func (c *Conn) Close()                       {}

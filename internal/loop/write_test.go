@@ -31,6 +31,8 @@ func TestWriteNowInParts(t *testing.T) {
 				n, err := s.WriteNow(rest)
 				assert.NoError(t, err)
 				assert.Equal(t, n < len(rest), s.Blocked())
+				assert.Equal(t, n > 0, s.Taken())
+				assert.False(t, s.Taken(), "asked again")
 				if rest = rest[n:]; len(rest) == 0 {
 					assert.NoError(t, s.CloseWrite())
 				}
