@@ -336,7 +336,7 @@ func TestDrain(t *testing.T) {
 	err := b.Drain(ctx)
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.ErrorContains(t, err, fmt.Sprint(bots), "the number left")
-	require.Eventually(t, eb.Draining, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return eb.Draining() && !gateway.Selectable(eb) }, patience, time.Millisecond)
 	_, err = g.GetEndpoint("game")
 	assert.Equal(t, gateway.ErrEndpointNotExists, err, "both are leaving")
 	a.Undrain() // as soon as there is somewhere to go, they do
@@ -348,7 +348,7 @@ func TestDrain(t *testing.T) {
 	b.Undrain()
 	require.Eventually(t, func() bool { return !eb.Draining() }, patience, time.Millisecond)
 	b.Hold()
-	require.Eventually(t, eb.Draining, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return eb.Draining() && !gateway.Selectable(eb) }, patience, time.Millisecond)
 	for range 20 {
 		e, err := g.GetEndpoint("game")
 		require.NoError(t, err)
@@ -440,7 +440,7 @@ func TestDrainWhilePlayersJoin(t *testing.T) {
 
 	ended := make(chan error, 1)
 	go func() { ended <- b.Drain(t.Context()) }() // nowhere to go
-	require.Eventually(t, eb.Draining, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return eb.Draining() && !gateway.Selectable(eb) }, patience, time.Millisecond)
 	b.Undrain()
 	assert.ErrorIs(t, <-ended, gateway.ErrUndrained)
 }
