@@ -440,7 +440,7 @@ func TestDrainWhilePlayersJoin(t *testing.T) {
 
 	ended := make(chan error, 1)
 	go func() { ended <- b.Drain(t.Context()) }() // nowhere to go
-	require.Eventually(t, eb.Draining, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return eb.Draining() && !gateway.Selectable(eb) }, patience, time.Millisecond)
 	b.Undrain()
 	assert.ErrorIs(t, <-ended, gateway.ErrUndrained)
 }
