@@ -208,3 +208,65 @@ func TestNothingBehindACloseFrame(t *testing.T) {
 		})
 	}
 }
+
+// What is queued when the server's close frame comes gets an error, so that another link can take it: the server reads none of it.
+func TestQueuedWhenServerCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inMemory, peers := pipes()
+		got := make(chan []byte, 1)
+		go func() {
+			conn := <-peers
+			r := answerWith(t, conn, "", nil)
+			_, err := conn.Write(wsframe.Append(nil, frame.KindPing, []byte("?")))
+			assert.NoError(t, err)
+			_, err = conn.Write(wsframe.Append(nil, frame.KindClose, wsframe.ClosePayload(1001, "")))
+			assert.NoError(t, err)
+			<-time.After(500 * time.Millisecond) // the first packet is being written meanwhile, and others wait
+			all, err := io.ReadAll(r)
+			assert.NoError(t, err)
+			got <- all
+		}()
+		c := client.NewWebsocket("ws://127.0.0.1:1/", inMemory)
+		l := observe(c)
+		outcomes := make(chan error, 3)
+		c.RegConnectionOpenedEvent(func(c *client.Client) {
+			for range 3 {
+				c.Write([]byte("hello"), func(err error) { outcomes <- err })
+				synctest.Wait()
+			}
+		})
+		require.NoError(t, c.Run())
+		assert.Nil(t, <-l.closed)
+		var kinds []int
+		parser := wsframe.Parser{Masked: true}
+		for all := <-got; len(all) > 0; {
+			m, size, err := parser.Next(all)
+			if err != nil {
+				var bye *wsframe.CloseError
+				require.ErrorAs(t, err, &bye)
+				kinds = append(kinds, frame.KindClose)
+				break
+			}
+			kinds = append(kinds, m.Kind)
+			all = all[size:]
+		}
+		written := 0
+		for range 3 {
+			if err := <-outcomes; err == nil {
+				written++
+			} else {
+				assert.ErrorIs(t, err, net.ErrClosed)
+			}
+		}
+		assert.Less(t, written, 3)
+		data := 0
+		for _, kind := range kinds {
+			if kind == frame.KindBinary {
+				data++
+			}
+		}
+		assert.Equal(t, written, data, "kinds %v", kinds)
+		assert.Contains(t, kinds, frame.KindPong)
+		assert.Equal(t, frame.KindClose, kinds[len(kinds)-1], "kinds %v", kinds)
+	})
+}

@@ -25,6 +25,7 @@ type wsProtocol struct {
 
 	pinged   atomic.Int64 // when the outstanding ping was written, nanoseconds since start; 0: none is outstanding
 	controls atomic.Int32 // on their way out
+	over     atomic.Bool  // reading has ended
 
 	style frame.Style  // static after begin
 	keys  wsframe.Keys // owned by who writes, as is the next
@@ -76,15 +77,16 @@ func (s *wsSide) Control(kind int, payload []byte) {
 	}
 }
 
+var errClosing = fmt.Errorf("%w: a close frame ends the WebSocket", ErrClosed)
+
 // encode is a frame.Encoder. It is for who writes.
 func (w *wsProtocol) encode(dst []byte, p *Packet) ([]byte, error) {
-	if w.left {
-		return dst, fmt.Errorf("%w: a close frame was sent", ErrClosed)
-	}
 	kind, err := wsio.KindOf(p)
 	switch {
 	case err != nil:
 		return dst, err
+	case w.left, kind < frame.KindClose && w.over.Load(): // nobody would read it, and another link can take it
+		return dst, errClosing
 	case kind == frame.KindPing:
 		w.pinged.CompareAndSwap(0, int64((*wsSide)(w).Now())) // as late as can be: the queue's time isn't the server's
 	case kind == frame.KindClose:
@@ -94,11 +96,13 @@ func (w *wsProtocol) encode(dst []byte, p *Packet) ([]byte, error) {
 }
 
 // lastPayload is that of the close frame for a connection of which reading ended by err, or that ends from this side where err is
-// nil; fault: the server broke a rule. It reports whether there is to be one.
+// nil; fault: the server broke a rule. It reports whether there is to be one. Where reading has ended, only control frames that are
+// queued are still written.
 func (w *wsProtocol) lastPayload(err error) (payload []byte, fault, ok bool) {
 	if err == nil {
 		return wsio.ClosePayload(0, ""), false, true
 	}
+	w.over.Store(true)
 	if code := wsio.CodeOf(err); code != 0 {
 		return wsio.ClosePayload(code, err.Error()), true, true
 	}

@@ -334,6 +334,17 @@ func TestDriveEnds(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, []string{"a", "b"}, s.written)
 	})
+	t.Run("aborted by a callback", func(t *testing.T) {
+		q, s := newRig(100, 100), &sink{}
+		require.NoError(t, q.Put(frame.NewPacket(0, []byte("a"), func(error) {
+			require.NoError(t, q.put("b"))
+			q.Abort(errGone)
+		})))
+		drained, err := q.Drive(s.write, finish)
+		assert.False(t, drained)
+		assert.Equal(t, errGone, err)
+		assert.Equal(t, []result{{"b", errGone}}, q.results)
+	})
 }
 
 // A write that fails while the queue is closing is the error, though Put refuses with why it was closed.

@@ -111,9 +111,9 @@ func (q *Queue) Pump(write WriteFunc, finish FinishFunc, inline bool) (more bool
 func (q *Queue) Drive(write WriteFunc, finish FinishFunc) (drained bool, err error) {
 	batch, drained, err := q.take()
 	for batch != nil {
-		n, err := write(*batch)
-		if err != nil {
-			return false, q.fail(batch, n, err, finish)
+		n, failed := write(*batch)
+		if failed != nil {
+			return false, q.fail(batch, n, failed, finish)
 		}
 		if n < len(*batch) {
 			q.giveBack(batch, n, finish)

@@ -1,5 +1,5 @@
 // Package wsframe is RFC 6455's framing on byte slices: it cuts messages from what was read, in place, and appends frames to what
-// is to be written. It reads and writes nothing itself, and both of the server's engines use it.
+// is to be written. It reads and writes nothing itself; servers and clients use it, on goroutines and on event loops.
 package wsframe
 
 import (
