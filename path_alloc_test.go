@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -45,6 +46,9 @@ func TestDataPathAllocations(t *testing.T) {
 		{"goroutines", server.EngineGoroutines, 32, whole, small}, // which hold no memory for a client that is silent
 		{"goroutines", server.EngineGoroutines, 1 << 10, whole, whole},
 	} {
+		if tt.kind == server.EngineLoops && !loop.Supported {
+			continue
+		}
 		for _, network := range pathNetworks {
 			t.Run(fmt.Sprintf("%s/%s/%d B", network, tt.engine, tt.size), func(t *testing.T) {
 				p := newPath(t, network, tt.kind, tt.size, 1)

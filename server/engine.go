@@ -19,7 +19,7 @@ const (
 	EngineAuto Engine = iota
 	// EngineGoroutines has a goroutine for each connection. A handler that blocks harms its own connection only.
 	EngineGoroutines
-	// EngineLoops has an event loop for each two processors, and no goroutine for a connection: less memory, fewer system calls. A
+	// EngineLoops has few event loops (WithEventLoops), and no goroutine for a connection: less memory, fewer system calls. A
 	// handler that blocks stops the connections of its loop.
 	EngineLoops
 )
@@ -30,6 +30,17 @@ func WithEngine(e Engine) Option {
 	return func(s *Server) {
 		if s.opts.engine = e; e < EngineAuto || e > EngineLoops {
 			s.opts.refuse("engine %d", e)
+		}
+	}
+}
+
+// WithEventLoops sets how many event loops there are where the server uses them. 0, the default, is one for each two processors that
+// the process may use (runtime.GOMAXPROCS), which leaves the others to the rest of it: more of them can do more at once, and make
+// smaller batches.
+func WithEventLoops(n int) Option {
+	return func(s *Server) {
+		if s.opts.eventLoops = n; n < 0 {
+			s.opts.refuse("%d event loops", n)
 		}
 	}
 }
@@ -64,7 +75,11 @@ func (s *Server) startLoops() error {
 	case s.opts.engine == EngineAuto && (hindrance != "" || s.layer != nil || s.opts.headroom > 0):
 		return nil
 	}
-	l, err := newLoops(max(1, runtime.GOMAXPROCS(0)/2))
+	n := s.opts.eventLoops
+	if n == 0 {
+		n = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	l, err := newLoops(n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opts.loops = l

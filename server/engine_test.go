@@ -53,6 +53,9 @@ func TestEngineOptions(t *testing.T) {
 	for _, engine := range []server.Engine{-1, 3} {
 		assert.ErrorIs(t, newHost(tcp, server.WithEngine(engine)).Run("127.0.0.1:0"), server.ErrBadOption)
 	}
+	assert.ErrorIs(t, newHost(tcp, server.WithEventLoops(-1)).Run("127.0.0.1:0"), server.ErrBadOption)
+	assert.Equal(t, 3, loopsOf(t, newHost(tcp, server.WithEventLoops(3))))
+	assert.Equal(t, max(1, runtime.GOMAXPROCS(0)/2), loopsOf(t, newHost(tcp, server.WithEventLoops(0))))
 	for _, network := range networks {
 		assert.Zero(t, loopsOf(t, newHost(network, server.WithEngine(server.EngineGoroutines))))
 		assert.NotZero(t, loopsOf(t, newHost(network)))

@@ -65,6 +65,7 @@ type options struct {
 	transport    Transport
 	subprotocol  string // the layer's
 	engine       Engine
+	eventLoops   int    // how many; 0: the default
 	loops        *loops // of the Run going on; nil: goroutines serve
 	async        bool
 	serial       bool

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/internal/loop"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -30,6 +31,9 @@ func TestEchoAllocations(t *testing.T) {
 		{"goroutines", server.EngineGoroutines, 32, whole},
 		{"goroutines", server.EngineGoroutines, 1 << 10, whole},
 	} {
+		if tt.kind == server.EngineLoops && !loop.Supported {
+			continue
+		}
 		for _, network := range []server.Network{server.NetworkTcp, server.NetworkWebsocket} {
 			t.Run(fmt.Sprintf("%s/%s/%d B", network, tt.engine, tt.size), func(t *testing.T) {
 				srv := server.New(network, server.WithEngine(tt.kind), server.WithLogger(quiet))
