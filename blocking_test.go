@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/client"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -91,13 +92,15 @@ func p99(t *testing.T, bots []*bot) time.Duration {
 	return delays[len(delays)*99/100]
 }
 
-// A handler of what came for a client that leaves may block, on a link's own goroutine: that costs nobody else, though the client's
-// closed handlers wait for it.
+// A handler of what came for a client that leaves may block, on a link's own goroutine (which one over TLS has): that costs nobody
+// else, though the client's closed handlers wait for it.
 func TestBlockedDeliveryToALeaver(t *testing.T) {
 	for name, engine := range engines() {
 		t.Run(name, func(t *testing.T) {
-			b := newBackend(t, "websocket", nil)
-			e := b.endpoint("game", gateway.WithEndpointConnectionPoolSize(1))
+			cert := newCertificate(t)
+			h := newTLSHost(t, "tcp", cert)
+			e := gateway.NewEndpoint("game", client.NewTCP(h.address, client.WithTLS(cert.client())),
+				gateway.WithEndpointConnectionPoolSize(1), gateway.WithLinkSecret(secretA))
 			f := &fixture{Gateway: gateway.NewGateway(server.New("tcp", engine), gateway.NewStaticScanner(e)), network: "tcp"}
 			f.RegConnectionReceivePacketEventHandle(func(_ *gateway.Gateway, conn *server.Conn, packet []byte) {
 				if string(packet) == "ping" { // answered by the gateway itself
@@ -106,12 +109,12 @@ func TestBlockedDeliveryToALeaver(t *testing.T) {
 				}
 				e.Forward(conn, packet)
 			})
-			blocked, release, closed := make(chan *server.Conn, 1), make(chan struct{}), make(chan struct{})
+			blocked, release, closed := make(chan *server.Conn, 1), make(chan struct{}), make(chan string, 1000)
 			f.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, _ []byte) {
 				blocked <- conn
 				<-release
 			})
-			f.RegConnectionClosedEventHandle(func(*gateway.Gateway, *server.Conn) { close(closed) })
+			f.RegConnectionClosedEventHandle(func(_ *gateway.Gateway, conn *server.Conn) { closed <- conn.GetID() })
 			f.run(t, "")
 			ready(t, 1, e)
 			leaver := newBot(t, "tcp", f.address)
@@ -130,7 +133,7 @@ func TestBlockedDeliveryToALeaver(t *testing.T) {
 			default:
 			}
 			close(release)
-			<-closed
+			assert.Equal(t, conn.GetID(), <-closed)
 		})
 	}
 }

@@ -74,7 +74,7 @@ func TestBackendAllocations(t *testing.T) {
 	}{
 		{32, small}, {1 << 10, whole},
 	} {
-		for name, engine := range map[string]server.Engine{"goroutines": server.EngineGoroutines, "loops": server.EngineLoops} {
+		for name, engine := range engines() {
 			t.Run(fmt.Sprintf("%s/%d B", name, tt.size), func(t *testing.T) {
 				one, many := newLinkPath(t, engine, tt.size, 1), newLinkPath(t, engine, tt.size, 50)
 				payload := make([]byte, tt.size)
@@ -92,12 +92,16 @@ func TestBackendAllocations(t *testing.T) {
 
 // The same there and back over a backend in the same process, whose server is part of what is counted.
 func TestBackendPathAllocations(t *testing.T) {
+	most := 3.0 * small
+	if !loop.Supported { // the copy of what a client sends, which is silent in between
+		most += 1
+	}
 	for _, network := range pathNetworks {
 		t.Run(string(network), func(t *testing.T) {
 			p := newBackendPath(t, network, 32)
 			each := mallocs(t, 10_000, p.roundTrip)
 			t.Logf("%.2f allocations for a packet up, its echo down, and the backend between", each)
-			assert.LessOrEqual(t, each, 3*small)
+			assert.LessOrEqual(t, each, most)
 		})
 	}
 }

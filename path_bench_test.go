@@ -47,7 +47,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 
 // What a packet costs at a backend, where a hundred come at once, and at a server that is an endpoint without being a backend.
 func BenchmarkLink(b *testing.B) {
-	for name, engine := range map[string]server.Engine{"goroutines": server.EngineGoroutines, "loops": server.EngineLoops} {
+	for name, engine := range engines() {
 		b.Run(name, func(b *testing.B) {
 			const packets = 100
 			p := newLinkPath(b, engine, 64, packets)

@@ -139,9 +139,9 @@ type linkPath struct {
 }
 
 // newLinkPath returns a path of so many clients, who send packets of size bytes.
-func newLinkPath(t testing.TB, engine server.Engine, size, clients int) *linkPath {
+func newLinkPath(t testing.TB, engine server.Option, size, clients int) *linkPath {
 	p := &linkPath{}
-	srv := server.New(server.NetworkTcp, server.WithLogger(silent), server.WithEngine(engine))
+	srv := server.New(server.NetworkTcp, server.WithLogger(silent), engine)
 	gateway.NewBackend(srv, gateway.WithBackendLogger(silent))
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 		p.conn.Store(conn)
