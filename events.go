@@ -7,20 +7,22 @@ import (
 
 // The types of the handlers. A panic in one is recovered, logged, and costs that connection only.
 type (
-	// ConnectionOpenedEventHandle runs once for each client, before its first packet, on the goroutine that reads it.
+	// ConnectionOpenedEventHandle runs once for each client, before its first packet, on the goroutine or event loop that reads
+	// it.
 	ConnectionOpenedEventHandle func(gateway *Gateway, conn *server.Conn)
 	// ConnectionClosedEventHandle runs once for each client, after its last packet. Until it returns, packets can still be
 	// forwarded for conn, so that an endpoint can be told; Forward gives ErrConnectionNotFound afterwards.
 	ConnectionClosedEventHandle func(gateway *Gateway, conn *server.Conn)
-	// ConnectionReceivePacketEventHandle gets a client's packet, which belongs to it, on the goroutine that reads the
-	// client, one packet after another. It should not block; see server.WithAsyncHandlers.
+	// ConnectionReceivePacketEventHandle gets a client's packet, which belongs to it, on the goroutine or event loop that
+	// reads the client, one packet after another. It should not block; see server.WithAsyncHandlers and server.WithEngine.
 	ConnectionReceivePacketEventHandle func(gateway *Gateway, conn *server.Conn, packet []byte)
 	// EndpointConnectOpenedEventHandle runs once for each link that comes up, on the goroutine that connects it.
 	EndpointConnectOpenedEventHandle func(gateway *Gateway, endpoint *Endpoint)
 	// EndpointConnectClosedEventHandle runs once for each link that was up and has ended.
 	EndpointConnectClosedEventHandle func(gateway *Gateway, endpoint *Endpoint)
 	// EndpointConnectReceivePacketEventHandle gets a packet that an endpoint sent for conn, and owns it. It runs on the
-	// goroutine that reads the link, and may run beside conn's own handlers. It should not block: it holds up the link. Casts
+	// goroutine or event loop that reads the link, and may run beside conn's own handlers. It should not block: it holds up
+	// the link, and on a loop (server.WithEngine) its clients and other links. Casts
 	// (Backend.Cast, CastAll, Group.Cast) don't come here, they go straight to the clients;
 	// Server().RegConnectionWritePacketBeforeEvent sees those too.
 	EndpointConnectReceivePacketEventHandle func(gateway *Gateway, endpoint *Endpoint, conn *server.Conn, packet []byte)

@@ -26,7 +26,7 @@ const (
 	scanInterval    = time.Second
 	shutdownTimeout = 20 * time.Second
 
-	// codePacketLost is a WebSocket close code out of the range for applications (RFC 6455, section 7.4.2).
+	// codePacketLost is a WebSocket close code from the range for applications (RFC 6455, section 7.4.2).
 	codePacketLost = 4000
 )
 
