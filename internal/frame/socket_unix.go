@@ -6,15 +6,13 @@ import (
 	"io"
 	"os"
 	"syscall"
-
-	"github.com/minotaur-gateway/gateway/internal/sock"
 )
 
 const socketsSupported = true
 
 // readOnce reports false where it has to be called again once there is something to read.
 func (s *Socket) readOnce(fd uintptr) bool {
-	n, errno := sock.Receive(int(fd), s.room.Take())
+	n, errno := Receive(int(fd), s.room.Take())
 	switch {
 	case errno == syscall.EAGAIN:
 		s.room.Idle()
@@ -32,7 +30,7 @@ func (s *Socket) readOnce(fd uintptr) bool {
 // writeOnce always reports true: what the kernel doesn't take now is the caller's to keep.
 func (s *Socket) writeOnce(fd uintptr) bool {
 	for s.writeN < len(s.out) {
-		n, errno := sock.Send(int(fd), s.out[s.writeN:])
+		n, errno := Send(int(fd), s.out[s.writeN:])
 		if errno != 0 {
 			if errno != syscall.EAGAIN {
 				s.writeErr = os.NewSyscallError("send", errno)

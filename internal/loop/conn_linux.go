@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/minotaur-gateway/gateway/internal/sock"
+	"github.com/minotaur-gateway/gateway/internal/frame"
 )
 
 // Conn is a connection of a loop.
@@ -129,7 +129,7 @@ func (c *Conn) tick(now time.Time) {
 // next pass: epoll has told of it, and won't again. More at once, and a peer that floods would keep the loop for itself.
 func (c *Conn) read() {
 	buf := c.loop.buf
-	n, errno := sock.Receive(int(c.fd), buf)
+	n, errno := frame.Receive(int(c.fd), buf)
 	switch {
 	case errno == syscall.EAGAIN:
 	case errno != 0:
@@ -197,7 +197,7 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 		return 0, os.ErrClosed
 	}
 	for n < len(p) {
-		m, errno := sock.Send(int(c.fd), p[n:])
+		m, errno := frame.Send(int(c.fd), p[n:])
 		switch errno {
 		case 0:
 			n += m

@@ -1,4 +1,4 @@
-package sock
+package frame
 
 // Numbers of system calls, which package syscall lacks here.
 const (

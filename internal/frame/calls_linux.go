@@ -1,6 +1,6 @@
 //go:build !386
 
-package sock
+package frame
 
 import "syscall"
 

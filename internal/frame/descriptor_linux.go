@@ -1,16 +1,17 @@
-// Package sock reads and writes sockets that don't block: on Linux without what read and write do for files, and without telling
-// the scheduler of a call that doesn't wait.
-package sock
+package frame
 
 import (
 	"syscall"
 	"unsafe"
 )
 
-// Receive reads to p, which isn't empty. 0 is the end of the stream, syscall.EAGAIN that nothing is there.
+// Sockets that don't block are read and written without what read and write do for files, and without telling the scheduler of a call
+// that doesn't wait.
+
+// Receive reads from the socket fd to p, which isn't empty. 0 is the end of the stream, syscall.EAGAIN that nothing is there.
 func Receive(fd int, p []byte) (n int, errno syscall.Errno) { return call(sysReceive, fd, p, 0) }
 
-// Send hands over as much of p, which isn't empty, as the kernel takes, or returns syscall.EAGAIN. A peer that has gone is
+// Send hands the socket fd as much of p, which isn't empty, as the kernel takes, or returns syscall.EAGAIN. A peer that has gone is
 // syscall.EPIPE, and no signal.
 func Send(fd int, p []byte) (n int, errno syscall.Errno) {
 	return call(sysSend, fd, p, syscall.MSG_NOSIGNAL)

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package sock
+package frame
 
 import "syscall"
 
