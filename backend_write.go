@@ -26,9 +26,10 @@ const largestBackwrite = 2 << 10 // bytes, of a packet's memory that is kept
 // Write is server.Carrier's.
 func (s *backsession) Write(kind int, packet []byte, done func(err error)) error {
 	size := int64(headerSize + len(packet))
-	if waiting := s.waiting.Add(size); waiting > sessionShare && waiting > size {
-		s.waiting.Add(-size)
-		return server.ErrSlowConsumer
+	if !s.share(size) { // what only gathers is no sign of a slow client
+		if s.letOut(); !s.share(size) {
+			return server.ErrSlowConsumer
+		}
 	}
 	cost := uint32(kind)
 	if s.peer.plain { // there it is a stamp
@@ -49,6 +50,25 @@ func (s *backsession) Write(kind int, packet []byte, done func(err error)) error
 		w.Released()
 	}
 	return err
+}
+
+// share takes size bytes of the session's share of its link's queue, and reports false if there are not so many left.
+func (s *backsession) share(size int64) bool {
+	if waiting := s.waiting.Add(size); waiting > sessionShare && waiting > size {
+		s.waiting.Add(-size)
+		return false
+	}
+	return true
+}
+
+// letOut writes what gathers on the session's link.
+func (s *backsession) letOut() {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		l.conn.LetOut()
+	}
 }
 
 // Finished is frame.Owner's.

@@ -42,3 +42,28 @@ func TestEndpointBurst(t *testing.T) {
 		})
 	}
 }
+
+// What a backend's handler writes to one client at once makes it no slow consumer, though it is more than the session's share of the
+// link's queue: the kernel has room for all of it.
+func TestBackendBurst(t *testing.T) {
+	const packets, size = 100, 4 << 10
+	for _, network := range []server.Network{"tcp", "unix", "websocket"} {
+		t.Run(string(network), func(t *testing.T) {
+			h := newHost(t, network, func(conn *server.Conn, _ []byte) []byte {
+				for n := range packets {
+					conn.Write(append(numbered(0, n), make([]byte, size)...))
+				}
+				return nil
+			})
+			e := h.endpoint(gateway.WithEndpointConnectionPoolSize(1))
+			f := newGatewayWith(t, server.New("tcp"), "", "game", gateway.NewStaticScanner(e))
+			ready(t, 1, e)
+			player := newBot(t, "tcp", f.address)
+			player.Write([]byte("hello"))
+			for n := range packets {
+				assert.Equal(t, append(numbered(0, n), make([]byte, size)...), player.next(t))
+			}
+			assert.Zero(t, h.srv.Stats().WritesFailed)
+		})
+	}
+}

@@ -35,6 +35,8 @@ type protocol interface {
 	lastPayload(err error) (payload []byte, fault, ok bool)
 	// closeFrame makes last words of it, behind which nothing is written; empty if there were some before.
 	closeFrame(payload []byte) []byte
+	// took is told which packets of a write the kernel took, the last one maybe in part. The others are made again.
+	took(packets []*Packet)
 }
 
 // loopStream is a connection on an event loop. Its methods are called on the loop's goroutine, but for wake and Close.
@@ -218,6 +220,11 @@ func (s *loopStream) sayGoodbye() error {
 
 func (s *loopStream) writePackets(packets []*Packet) (int, error) {
 	n, err := s.broken.WriteNow(&s.Conn, s.style, packets)
+	taken := n
+	if s.broken.Pending() {
+		taken++
+	}
+	s.proto.took(packets[:taken])
 	switch taken := s.Taken(); {
 	case !s.Blocked():
 		s.stuck = time.Time{}

@@ -144,3 +144,4 @@ func (c *streamCore) lastPayload(err error) (payload []byte, fault, ok bool) {
 }
 
 func (c *streamCore) closeFrame([]byte) []byte { return nil }
+func (c *streamCore) took([]*Packet)           {}

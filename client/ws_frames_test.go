@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"testing"
@@ -205,6 +206,53 @@ func TestNothingBehindACloseFrame(t *testing.T) {
 			reason, _ := await(t, l.closed, "closed event").(error)
 			require.ErrorAs(t, reason, &bye)
 			assert.Equal(t, 4000, bye.Code)
+		})
+	}
+}
+
+// A user's close frame is written although the kernel took, at first, only some of what comes before it.
+func TestCloseFrameBehindACutPacket(t *testing.T) {
+	const packets, size = 200, 4 << 10
+	small := client.WithDialFunc(func(dial client.DialFunc) client.DialFunc {
+		return func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err == nil {
+				err = conn.(*net.TCPConn).SetWriteBuffer(size)
+			}
+			return conn, err
+		}
+	})
+	for _, tt := range websockets(newCertificate(t)) {
+		if tt.secure {
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			queued, end := make(chan struct{}), make(chan error, 1)
+			addr := wsPeer(t, func(ws *websocket.Conn) {
+				<-queued
+				n := 0
+				for ; ; n++ {
+					if _, _, err := ws.ReadMessage(); err != nil {
+						end <- err
+						break
+					}
+				}
+				assert.Equal(t, packets, n)
+			})
+			c := tt.client(addr, small)
+			l := observe(c)
+			require.NoError(t, c.Run())
+			for range packets {
+				c.Write(make([]byte, size))
+			}
+			outcome := make(chan error, 1)
+			c.WriteWS(frame.KindClose, wsframe.ClosePayload(4000, "bye"), func(err error) { outcome <- err })
+			close(queued)
+			assert.NoError(t, await(t, outcome, "callback"))
+			c.Close()
+			err := await(t, end, "close frame")
+			assert.True(t, websocket.IsCloseError(err, 4000), err)
+			await(t, l.closed, "closed event")
 		})
 	}
 }

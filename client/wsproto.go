@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,9 @@ type wsProtocol struct {
 	over     atomic.Bool  // reading has ended
 
 	style frame.Style  // static after begin
-	keys  wsframe.Keys // owned by who writes, as is the next
-	left  bool         // a close frame was written: nothing comes behind it
+	keys  wsframe.Keys // owned by who writes, as are the next two
+	left  bool         // a close frame was made: nothing comes behind it
+	gone  bool         // the kernel took that of a packet; on loops only
 }
 
 // begin makes the connection, which was just upgraded, one end of s.
@@ -117,6 +119,14 @@ func (w *wsProtocol) closeFrame(payload []byte) []byte {
 	}
 	w.left = true
 	return wsframe.AppendMasked(nil, frame.KindClose, payload, w.keys.Next())
+}
+
+// took is protocol's. A close frame of which the kernel took nothing is made again, behind what comes before it.
+func (w *wsProtocol) took(packets []*Packet) {
+	if w.left && !w.gone {
+		w.gone = slices.ContainsFunc(packets, func(p *Packet) bool { return p.Type() == frame.KindClose && !p.Refused() })
+		w.left = w.gone
+	}
 }
 
 func (w *wsProtocol) cut(buf []byte) (int, []byte, int, error) { return w.Cut(buf) }

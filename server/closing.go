@@ -38,7 +38,7 @@ func (c *connection) whyClosed() closeReason {
 func (c *connection) endsWithLocked(err error) {
 	switch {
 	case c.reason != nil:
-		c.endsWithLocked(err)
+		c.reason.err = err
 	case err != nil:
 		c.reason = &closeReason{err: err}
 	}

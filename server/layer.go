@@ -199,6 +199,16 @@ func (c *Conn) Loosen() {
 	}
 }
 
+// For layers: LetOut writes what gathers on a link, on the caller's goroutine and as far as the kernel takes it at once. It does
+// nothing on event loops, and where writing means waiting. Packets with a callback are left to others.
+func (c *Conn) LetOut() {
+	if c.c.eager {
+		c.c.out.Unhold() // not Loosen, which would wake another goroutine to write
+		c.c.pump(true)
+		c.c.out.Hold()
+	}
+}
+
 // For layers: Flush ends a Gather.
 func (c *Conn) Flush() {
 	if c.c.carried == nil {

@@ -28,7 +28,7 @@ type Conn struct {
 	blocked       bool // the kernel took less than all
 	taken         bool // the kernel took something since Taken was asked
 	early         bool // Wake came before there was anything to flush
-	leaving       bool // epoll has told of an end, which may come behind something to be read
+	leaving       bool // epoll has told of an end, or of an urgent byte, which may come behind something to be read, and ends a read
 	more          bool // it is among those to be read again
 }
 
@@ -167,7 +167,7 @@ func (c *Conn) end(err error) {
 // look at the connection again in each pass.
 func (c *Conn) interest() syscall.EpollEvent {
 	const edge = 1 << 31 // EPOLLET, which package syscall has as a negative number
-	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: c.fd}
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLPRI | syscall.EPOLLRDHUP | edge, Fd: c.fd}
 	if c.blocked {
 		e.Events |= syscall.EPOLLOUT
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -91,4 +92,32 @@ func TestReadsInTurn(t *testing.T) {
 	}
 	do(t, l, func() {})
 	assert.Equal(t, []string{"flood", "calm", "flood"}, turns)
+}
+
+// A read ends where an urgent byte was, which is no part of the stream: what is behind it is read nevertheless.
+func TestReadsBehindUrgentByte(t *testing.T) {
+	l := start(t)
+	fd, far := pair(t, "tcp")
+	var got []byte
+	all := make(chan struct{})
+	s := newSpy()
+	s.data = func(p []byte) {
+		if got = append(got, p...); len(got) == 6 {
+			close(all)
+		}
+	}
+	s.on(l, fd)
+	do(t, l, func() {})
+	release := block(t, l)
+	_, err := far.Write([]byte("abc"))
+	require.NoError(t, err)
+	raw, err := far.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.Sendto(int(fd), []byte("!"), syscall.MSG_OOB, nil) }))
+	require.NoError(t, err)
+	_, err = far.Write([]byte("def"))
+	require.NoError(t, err)
+	release()
+	await(t, all, "all of it")
+	assert.Equal(t, "abcdef", string(got))
 }
