@@ -9,7 +9,9 @@ import (
 // that doesn't wait.
 
 // Receive reads from the socket fd to p, which isn't empty. 0 is the end of the stream, syscall.EAGAIN that nothing is there.
-func Receive(fd int, p []byte) (n int, errno syscall.Errno) { return call(sysReceive, fd, p, syscall.MSG_DONTWAIT) }
+func Receive(fd int, p []byte) (n int, errno syscall.Errno) {
+	return call(sysReceive, fd, p, syscall.MSG_DONTWAIT)
+}
 
 // Send hands the socket fd as much of p, which isn't empty, as the kernel takes, or returns syscall.EAGAIN. A peer that has gone is
 // syscall.EPIPE, and no signal.
