@@ -35,6 +35,17 @@ func (l *ledger) heard(who, n int) {
 	l.next[who] = n + 1
 }
 
+// check fails the test if something was doubled, lost or reordered on the way up, or a player was not heard so many times.
+func (l *ledger) check(t *testing.T, players, packets int) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	assert.Empty(t, l.bad)
+	for who := range players {
+		assert.Equal(t, packets, l.next[who])
+	}
+}
+
 // newCounter runs a backend that answers each packet with a number of its own that counts up for each player, wherever it is:
 // the count moves with the session.
 func newCounter(t *testing.T, network server.Network, l *ledger, options ...gateway.BackendOption) *host {
@@ -106,10 +117,7 @@ func playMigration(t *testing.T, pair [2]server.Network) {
 		ea, eb = eb, ea
 	}
 	playing.Wait()
-	assert.Empty(t, heard.bad, "doubled, lost or reordered on the way up")
-	for who := range bots {
-		assert.Equal(t, packets, heard.next[who])
-	}
+	heard.check(t, bots, packets)
 	stats := g.Stats()
 	assert.Zero(t, failed.Load())
 	assert.Zero(t, stats.DroppedNotOpen+stats.DroppedUnknown, "of what came down")
@@ -342,7 +350,7 @@ func TestDrain(t *testing.T) {
 	a.Undrain() // as soon as there is somewhere to go, they do
 	require.Eventually(t, func() bool { return b.srv.GetOnlineCount() == 0 }, patience, time.Millisecond)
 	playing.Wait()
-	assert.Empty(t, heard.bad)
+	heard.check(t, bots, packets)
 	require.Eventually(t, func() bool { return a.srv.GetOnlineCount() == bots }, patience, time.Millisecond)
 	assert.Zero(t, g.Stats().ForwardsFailed)
 	b.Undrain()
