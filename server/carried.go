@@ -92,7 +92,7 @@ func (s *Server) addCarried(c *connection, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.accepting {
-		s.stats.refused.Add(1)
+		s.stats.refusals.add(RefusedShutdown)
 		return ErrServerClosed
 	}
 	if c.id = id; s.online[id] != nil || s.apart[id] != nil {

@@ -121,48 +121,52 @@ func (s *Server) Broadcast(packet []byte, filter ...func(conn *Conn) bool) {
 
 // Stats are a server's counters since it was made.
 type Stats struct {
-	Opened, Closed     uint64 // connections
-	PacketsReceived    uint64 // whole packets read
-	PacketsWritten     uint64 // handed to the kernel
-	PacketsAborted     uint64 // kept from later handlers by a preprocess handler's abort
-	WritesFailed       uint64 // packets given to Write that were not written; their callbacks got the error
-	SlowConsumers      uint64 // connections closed because their outbound queue was full
-	MailboxesFull      uint64 // connections closed because they sent faster than they were handled
-	PacketsDiscarded   uint64 // read from connections that were closing already
-	HandlerPanics      uint64 // recovered
-	ConnectionsRefused uint64 // accepted by the transport while shutting down
+	Opened, Closed     uint64             // connections
+	PacketsReceived    uint64             // whole packets read
+	PacketsWritten     uint64             // handed to the kernel
+	PacketsAborted     uint64             // kept from later handlers by a preprocess handler's abort
+	WritesFailed       uint64             // packets given to Write that were not written; their callbacks got the error
+	SlowConsumers      uint64             // connections closed because their outbound queue was full
+	MailboxesFull      uint64             // connections closed because they sent faster than they were handled
+	PacketsDiscarded   uint64             // read from connections that were closing already
+	HandlerPanics      uint64             // recovered
+	ConnectionsRefused uint64             // not let in, for whatever reason
+	Refusals           map[Refusal]uint64 // of these, by reason; reasons that never were are missing
 }
 
 type counters struct {
-	opened, closed, received, written, aborted, failed, slow, mailbox, discarded, panics, refused atomic.Uint64
+	opened, closed, received, written, aborted, failed, slow, mailbox, discarded, panics atomic.Uint64
+
+	refusals refusalCounters
 }
 
 // Stats returns the counters.
 func (s *Server) Stats() Stats {
 	c := &s.stats
+	refusals, refused := c.refusals.all()
 	return Stats{
 		Opened: c.opened.Load(), Closed: c.closed.Load(), PacketsReceived: c.received.Load(),
 		PacketsWritten: c.written.Load(), PacketsAborted: c.aborted.Load(), WritesFailed: c.failed.Load(),
 		SlowConsumers: c.slow.Load(), MailboxesFull: c.mailbox.Load(), PacketsDiscarded: c.discarded.Load(),
-		HandlerPanics: c.panics.Load(), ConnectionsRefused: c.refused.Load(),
+		HandlerPanics: c.panics.Load(), ConnectionsRefused: refused, Refusals: refusals,
 	}
 }
 
 func (s *Server) log() *slog.Logger { return s.opts.logger }
 
-// accept registers pc and starts its goroutine.
-func (s *Server) accept(pc PacketConn) {
+// accept registers pc and starts its goroutine. It reports false where pc was refused, and closed.
+func (s *Server) accept(pc PacketConn) bool {
 	c := newConnection(s, pc)
 	s.mu.Lock()
 	if !s.accepting {
 		s.mu.Unlock()
-		s.stats.refused.Add(1)
+		s.stats.refusals.add(RefusedShutdown)
 		if c.onLoop != nil {
 			c.onLoop.abandon()
 		} else {
 			pc.Close()
 		}
-		return
+		return false
 	}
 	c.id = s.newIDLocked(c.addr)
 	s.giveBoxLocked(c)
@@ -177,6 +181,7 @@ func (s *Server) accept(pc PacketConn) {
 	} else {
 		go c.serve()
 	}
+	return true
 }
 
 // giveBoxLocked gives a connection the mailbox that its handlers run from, if they do.

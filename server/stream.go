@@ -72,6 +72,7 @@ func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
 	ctx, cancel := context.WithTimeout(t.ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
+		acceptor.srv.stats.refusals.add(RefusedHandshake)
 		t.opts.logger.Debug("tls handshake failed", "conn", conn.RemoteAddr().String(), "err", err)
 		conn.Close()
 		return
