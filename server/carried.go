@@ -168,6 +168,7 @@ func (c *connection) leave(err error) bool {
 	if !c.closing.Load() {
 		c.endsWithLocked(err)
 	}
+	c.endContextLocked()
 	return true
 }
 

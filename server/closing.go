@@ -67,6 +67,7 @@ func (c *connection) lose(err error) {
 	c.mu.Lock()
 	if !c.closing.Swap(true) && !c.ended {
 		c.endsWithLocked(err)
+		c.endContextLocked()
 	}
 	c.mu.Unlock()
 	c.pc.Close()
@@ -84,6 +85,7 @@ func (c *connection) endReading(err error) (done <-chan struct{}, theirs bool) {
 	if theirs = !c.closing.Load(); theirs {
 		c.endsWithLocked(orderly(err))
 	}
+	c.endContextLocked()
 	c.out.Abort(ErrConnClosed)
 	return c.writerDone, theirs
 }
@@ -164,6 +166,7 @@ func (c *connection) close(reason closeReason) bool {
 	if first && !c.leaving && (!c.ended || c.reason == nil || c.reason.err == nil) { // what ended reading stays the reason
 		c.reason = &reason
 	}
+	c.endContextLocked()
 	c.mu.Unlock()
 	if !first {
 		return false

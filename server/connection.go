@@ -51,7 +51,8 @@ type connection struct {
 	ended      bool          // reading is over: no writer starts any more
 	leaving    bool          // a carried connection's end has begun
 	congestion
-	timer *time.Timer // bounds closing
+	timer   *time.Timer  // bounds closing
+	context *connContext // nil: nobody has asked
 }
 
 // closeReason is why a connection ends from this side: what the closed event reports and what the peer is told.

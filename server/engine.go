@@ -53,8 +53,8 @@ func (s *Server) hindrance() string {
 		return "event loops exist on Linux only, and where they were not left out (the build tag noloops)"
 	case o.transport != nil || s.network == NetworkNone:
 		return "WithTransport, or no network"
-	case o.certFile != "" || o.keyFile != "":
-		return "WithTLS"
+	case o.secured():
+		return "TLS"
 	case o.wsUpgrader != nil || o.wsInit != nil:
 		return "an upgrader or initializer of one's own"
 	case o.wsCompression != 0 || o.wsCompress:

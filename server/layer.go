@@ -1,9 +1,7 @@
 package server
 
 import (
-	"crypto/tls"
 	"errors"
-	"net"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/internal/outq"
@@ -142,15 +140,10 @@ func (c *connection) readLink(first *event) error {
 // For layers: ExportKeyingMaterial returns secret bytes that only the two ends of the connection's TLS know (RFC 5705), and
 // false where there is no TLS.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, bool) {
-	n, ok := c.c.pc.(interface{ NetConn() net.Conn })
+	state, ok := c.TLS()
 	if !ok {
 		return nil, false
 	}
-	secure, ok := n.NetConn().(*tls.Conn)
-	if !ok {
-		return nil, false
-	}
-	state := secure.ConnectionState()
 	secret, err := state.ExportKeyingMaterial(label, context, length)
 	return secret, err == nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,28 +17,39 @@ import (
 
 // listen binds addr for stream sockets of network, behind TLS where the options say so.
 func listen(network Network, addr string, opts options) (net.Listener, error) {
-	var tlsConfig *tls.Config
-	if opts.certFile != "" || opts.keyFile != "" {
-		cert, err := tls.LoadX509KeyPair(opts.certFile, opts.keyFile)
-		if err != nil {
-			return nil, fmt.Errorf("%w: certificate %q, key %q: %w", ErrBadOption, opts.certFile, opts.keyFile, err)
-		}
-		tlsConfig = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}
-	}
-	ln, err := listenPlain(network, addr)
+	config, err := opts.tlsConfig(network) // first: what is wrong with a certificate shall not cost a port
 	if err != nil {
 		return nil, err
 	}
-	ln = &patientListener{Listener: ln, logger: opts.logger, closed: make(chan struct{})}
-	if tlsConfig != nil {
-		ln = tls.NewListener(ln, tlsConfig)
+	ln, err := listenPlain(network, addr, opts.listenConfig)
+	if err != nil {
+		return nil, err
 	}
-	return ln, nil
+	return patient(ln, config, opts), nil
 }
 
-func listenPlain(network Network, addr string) (net.Listener, error) {
+// over is listen on a listener that somebody has made.
+func over(ln net.Listener, network Network, opts options) (net.Listener, error) {
+	config, err := opts.tlsConfig(network)
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return patient(ln, config, opts), nil
+}
+
+// patient returns a listener that goes on where accepting fails for the moment, with TLS unless config is nil.
+func patient(ln net.Listener, config *tls.Config, opts options) net.Listener {
+	ln = &patientListener{Listener: ln, logger: opts.logger, closed: make(chan struct{})}
+	if config == nil {
+		return ln
+	}
+	return tls.NewListener(ln, config)
+}
+
+func listenPlain(network Network, addr string, config net.ListenConfig) (net.Listener, error) {
 	if network == NetworkUnix {
-		return listenUnix(addr)
+		return listenUnix(addr, config)
 	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("%w %q: want host:port or :port: %w", ErrBadAddress, addr, err)
@@ -45,7 +57,7 @@ func listenPlain(network Network, addr string) (net.Listener, error) {
 	if network == NetworkWebsocket {
 		network = NetworkTcp
 	}
-	ln, err := net.Listen(string(network), addr)
+	ln, err := config.Listen(context.Background(), string(network), addr)
 	switch {
 	case err == nil:
 		return ln, nil
@@ -63,7 +75,7 @@ func atFault(err error) bool {
 }
 
 // listenUnix binds a path. A socket that nobody listens on is replaced; whatever else is there stays, and is an error.
-func listenUnix(path string) (net.Listener, error) {
+func listenUnix(path string, config net.ListenConfig) (net.Listener, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return nil, fmt.Errorf("%w %q: want the path of a unix socket", ErrBadAddress, path)
 	}
@@ -86,7 +98,7 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, fmt.Errorf("server: remove dead socket %q: %w", path, err)
 		}
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := config.Listen(context.Background(), "unix", path)
 	switch {
 	case err == nil:
 		return ln, nil

@@ -30,18 +30,19 @@ func GetNetworks() []Network { return slices.Clone(networks) }
 // IsSocket reports whether connections come over n: true for every network but NetworkNone.
 func (n Network) IsSocket() bool { return n != NetworkNone && slices.Contains(networks, n) }
 
-// newTransport returns what accepts for the server's network, nil where there is nothing to accept.
+// newTransport returns what accepts for the server's network.
 func (s *Server) newTransport() (Transport, error) {
-	if s.opts.transport != nil {
-		return s.opts.transport, nil
+	s.mu.Lock()
+	opts := s.opts
+	s.mu.Unlock()
+	if opts.transport != nil {
+		return opts.transport, nil
 	}
 	switch s.network {
-	case NetworkNone:
-		return nil, nil
 	case NetworkTcp, NetworkTcp4, NetworkTcp6, NetworkUnix:
-		return newStreamTransport(s.network, s.opts)
+		return newStreamTransport(s.network, opts), nil
 	case NetworkWebsocket:
-		return newWSTransport(s.opts)
+		return newWSTransport(opts), nil
 	}
 	return nil, &NetworkError{Network: s.network}
 }

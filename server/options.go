@@ -1,8 +1,10 @@
 package server
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -59,6 +61,8 @@ type options struct {
 	firstPacket  int // bytes that the first packet may have at least
 	queuePackets int
 	queueBytes   int
+	listenConfig net.ListenConfig
+	tls          *tls.Config
 	certFile     string
 	keyFile      string
 	framer       frame.Framer
@@ -101,9 +105,9 @@ func WithLowMessageDuration(d time.Duration) Option {
 	return func(s *Server) { s.opts.lowDuration = d }
 }
 
-// WithTLS serves TLS with the certificate and key in the two PEM files, which Run loads.
-func WithTLS(certFile, keyFile string) Option {
-	return func(s *Server) { s.opts.certFile, s.opts.keyFile = certFile, keyFile }
+// WithListenConfig has Run listen by config: its Control sets socket options, SO_REUSEPORT for one, its KeepAliveConfig those of TCP.
+func WithListenConfig(config net.ListenConfig) Option {
+	return func(s *Server) { s.opts.listenConfig = config }
 }
 
 // WithLimitLife shuts the server down d after Run began. 0 or less: never, the default.

@@ -28,12 +28,16 @@ func (c *refusalCounters) add(r Refusal) {
 
 // all returns the counters that aren't 0, and their sum.
 func (c *refusalCounters) all() (byReason map[Refusal]uint64, sum uint64) {
-	byReason = map[Refusal]uint64{}
 	for i, r := range refusals {
-		if n := c[i].Load(); n > 0 {
-			byReason[r] = n
-			sum += n
+		n := c[i].Load()
+		if n == 0 {
+			continue
 		}
+		if byReason == nil {
+			byReason = map[Refusal]uint64{}
+		}
+		byReason[r] = n
+		sum += n
 	}
 	return byReason, sum
 }

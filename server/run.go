@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,76 +10,152 @@ import (
 	"time"
 )
 
+// life is one run of a server, from Start to what Wait returns.
+type life struct {
+	ctx    context.Context
+	served chan error    // why the transport of the run can't go on; nil: there is none
+	ended  chan struct{} // closed when err is final
+	err    error
+}
+
 // Run listens on addr and serves until Shutdown, then returns nil; or until a fatal error, after which it may be called
 // again. addr is "host:port" or ":port", for WebSocket with an optional path behind it (":8888/ws"; without one every
 // path is served), for Unix sockets a path in the file system. Errors: ErrServerRunning, ErrServerClosed,
 // ErrBadAddress, ErrBadOption, ErrNetworkUnsupported, ErrNotDeadSocket, ErrShutdownTimeout, and those of the network
 // (a port in use). It installs no signal handlers.
-func (s *Server) Run(addr string) error {
-	if err := s.begin(); err != nil {
+func (s *Server) Run(addr string) error { return s.RunContext(context.Background(), addr) }
+
+// RunContext is Run that ends with ctx too: connections are closed as by Shutdown, nil is returned, and the server may be run again.
+func (s *Server) RunContext(ctx context.Context, addr string) error {
+	return s.run(ctx, source{addr: addr})
+}
+
+// Start is RunContext that returns as soon as the server listens; Wait returns what RunContext would have. With no addr it listens
+// nowhere by itself: connections come from Serve, ServePacket or ServeHTTP. More than one is ErrBadAddress.
+func (s *Server) Start(ctx context.Context, addr ...string) error {
+	src := source{none: len(addr) == 0}
+	if len(addr) > 1 {
+		return fmt.Errorf("%w: %d of them, %q: a server listens on one", ErrBadAddress, len(addr), addr)
+	} else if len(addr) == 1 {
+		src.addr = addr[0]
+	}
+	l, err := s.start(ctx, src)
+	if err != nil {
 		return err
 	}
-	defer s.finish()
+	go s.live(l)
+	return nil
+}
+
+// Wait blocks until the run that was begun last has ended, and returns its outcome: nil after Shutdown or the end of Start's
+// context. It returns nil at once if there was none.
+func (s *Server) Wait() error {
+	s.mu.Lock()
+	l := s.life
+	s.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	<-l.ended
+	return l.err
+}
+
+func (s *Server) run(ctx context.Context, src source) error {
+	l, err := s.start(ctx, src)
+	if err != nil {
+		return err
+	}
+	s.live(l)
+	return l.err
+}
+
+// start does what comes before the first connection.
+func (s *Server) start(ctx context.Context, src source) (*life, error) {
+	l, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(l, src); err != nil {
+		s.stopLoops()
+		s.finish(l, err)
+		return nil, err
+	}
+	s.started()
+	return l, nil
+}
+
+// prepare makes the server accept from src.
+func (s *Server) prepare(l *life, src source) error {
 	if s.opts.err != nil {
 		return s.opts.err
 	}
-	if l, ok := s.layer.(interface{ Err() error }); ok && l.Err() != nil {
-		return fmt.Errorf("%w: %w", ErrBadOption, l.Err())
+	if layer, ok := s.layer.(interface{ Err() error }); ok && layer.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrBadOption, layer.Err())
 	}
 	if err := s.startLoops(); err != nil {
 		return err
 	}
-	defer s.stopLoops()
+	if src.none || s.network == NetworkNone && s.opts.transport == nil {
+		fire(s, "StartBefore", s.events.startBefore.All())
+		s.open(nil)
+		return nil
+	}
 	transport, err := s.newTransport()
 	if err != nil {
 		return err
 	}
 	fire(s, "StartBefore", s.events.startBefore.All())
-	if transport == nil {
-		s.open(nil)
-		s.started()
-		return s.wind(nil, s.wait(nil))
-	}
-	if err := transport.Listen(addr); err != nil {
-		return errors.Join(err, transport.Close())
+	if err := s.listenOn(transport, src); err != nil {
+		return err
 	}
 	s.open(transport)
-	served := make(chan error, 1)
-	s.serving.Go(func() { served <- transport.Serve(&Acceptor{srv: s}) })
-	s.started()
-	fatal := s.wait(served)
-	return s.wind(transport, fatal)
+	l.served = make(chan error, 1)
+	s.serving.Go(func() { l.served <- transport.Serve(&Acceptor{srv: s}) })
+	return nil
+}
+
+// live waits for the end of a run, and brings it about.
+func (s *Server) live(l *life) {
+	fatal := s.wait(l)
+	err := s.wind(fatal)
+	s.stopLoops()
+	s.finish(l, err)
 }
 
 // Shutdown makes Run close every connection and return. It doesn't wait, may be called at any time, twice, and from a
 // handler. Connections get what was written to them before, and a close frame (1001) where there is such a thing.
 func (s *Server) Shutdown() { s.stopOnce.Do(func() { close(s.stop) }) }
 
-func (s *Server) begin() error {
+func (s *Server) begin(ctx context.Context) (*life, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
-		return ErrServerRunning
+		return nil, ErrServerRunning
 	}
 	select {
 	case <-s.stop:
-		return ErrServerClosed
+		return nil, ErrServerClosed
 	default:
 	}
 	s.running = true
-	return nil
+	s.life = &life{ctx: ctx, ended: make(chan struct{})}
+	return s.life, nil
 }
 
-func (s *Server) finish() {
+func (s *Server) finish(l *life, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = false
+	l.err = err
+	close(l.ended)
 }
 
 func (s *Server) open(transport Transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.transport, s.accepting = transport, true
+	if s.accepting = true; transport != nil {
+		s.transports = []Transport{transport}
+	}
 	if s.opts.serial {
 		s.box = newMailbox()
 		go s.box.run()
@@ -90,8 +167,8 @@ func (s *Server) started() {
 	fire(s, "MessageReady", s.events.messageReady.All())
 }
 
-// wait blocks until Shutdown, the end of the server's life, or the transport's fatal error, which it returns.
-func (s *Server) wait(served chan error) error {
+// wait blocks until Shutdown, the end of the run's context or of the server's life, or the transport's fatal error, which it returns.
+func (s *Server) wait(l *life) error {
 	var life <-chan time.Time
 	if s.opts.limitLife > 0 {
 		timer := time.NewTimer(s.opts.limitLife)
@@ -100,24 +177,25 @@ func (s *Server) wait(served chan error) error {
 	}
 	select {
 	case <-s.stop:
+	case <-l.ctx.Done():
 	case <-life:
 		s.Shutdown()
-	case err := <-served:
+	case err := <-l.served:
 		return err
 	}
 	return nil
 }
 
 // wind stops accepting, closes every connection and joins every goroutine.
-func (s *Server) wind(transport Transport, fatal error) error {
+func (s *Server) wind(fatal error) error {
 	fire(s, "Stop", s.events.stop.All())
 	s.mu.Lock()
 	s.accepting = false
 	conns := slices.Concat(slices.Collect(maps.Values(s.online)), slices.Collect(maps.Values(s.apart))) // links last
-	box := s.box
-	s.box = nil
+	box, transports := s.box, slices.Clone(s.transports)
+	s.box, s.transports, s.upgrader = nil, nil, nil
 	s.mu.Unlock()
-	if transport != nil {
+	for _, transport := range transports {
 		// Beside the connections: it may wait for what handlers of its own are doing.
 		s.serving.Go(func() { s.closeTransport(transport) })
 	}

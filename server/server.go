@@ -30,15 +30,17 @@ type Server struct {
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
 
-	mu        sync.Mutex // guards the rest
-	running   bool
-	accepting bool
-	transport Transport // of the Run going on
-	online    map[string]*connection
-	apart     map[string]*connection // links, and connections of which it isn't known yet what they are
-	serial    uint64                 // numbers connections without an address
-	serving   sync.WaitGroup
-	box       *mailbox // WithSerialHandlers: of the Run going on
+	mu         sync.Mutex // guards the rest
+	running    bool
+	accepting  bool
+	life       *life       // of the run begun last; nil: there was none
+	transports []Transport // of the run going on, its own first
+	upgrader   *upgrader   // of requests that ServeHTTP brings; nil: there were none
+	online     map[string]*connection
+	apart      map[string]*connection // links, and connections of which it isn't known yet what they are
+	serial     uint64                 // numbers connections without an address
+	serving    sync.WaitGroup
+	box        *mailbox // WithSerialHandlers: of the Run going on
 }
 
 // New returns a Server for network, configured by options. It panics on a network that GetNetworks doesn't list, as the
@@ -66,10 +68,10 @@ func (s *Server) IsSocket() bool { return s.network.IsSocket() }
 func (s *Server) Addr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.transport == nil || !s.accepting {
+	if len(s.transports) == 0 {
 		return nil
 	}
-	return s.transport.Addr()
+	return s.transports[0].Addr()
 }
 
 // GetOnline returns the live connection with this ID, nil if there is none.

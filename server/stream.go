@@ -23,16 +23,24 @@ type streamTransport struct {
 	shakes sync.WaitGroup // added to and waited for by Serve alone
 }
 
-var _ Transport = (*streamTransport)(nil)
+var (
+	_ Transport    = (*streamTransport)(nil)
+	_ listenerUser = (*streamTransport)(nil)
+)
 
-func newStreamTransport(network Network, opts options) (*streamTransport, error) {
+func newStreamTransport(network Network, opts options) *streamTransport {
 	t := &streamTransport{network: network, opts: opts, style: opts.style()}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	return t, nil
+	return t
 }
 
 func (t *streamTransport) Listen(addr string) (err error) {
 	t.listener, err = listen(t.network, addr, t.opts)
+	return err
+}
+
+func (t *streamTransport) use(ln net.Listener) (err error) {
+	t.listener, err = over(ln, t.network, t.opts)
 	return err
 }
 
@@ -60,7 +68,7 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 
 // accept hands over a connection without TLS.
 func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
-	if t.opts.loops == nil {
+	if t.opts.loops == nil || frame.SocketOf(conn) == nil {
 		acceptor.Accept(newStreamConn(conn, t.opts))
 		return
 	}

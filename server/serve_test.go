@@ -1,0 +1,198 @@
+package server_test
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/minotaur-gateway/gateway/internal/conformance"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// begin starts a server, which is shut down and waited for at the test's end.
+func (h *host) begin(t testing.TB, ctx context.Context, addr ...string) {
+	t.Helper()
+	require.NoError(t, h.Start(ctx, addr...))
+	t.Cleanup(func() {
+		h.Shutdown()
+		assert.NoError(t, h.Wait())
+	})
+	if len(addr) > 0 {
+		h.addr = h.Addr().String()
+	}
+}
+
+// talk checks that a peer is served.
+func (h *host) talk(t testing.TB, p *conformance.Peer) {
+	t.Helper()
+	p.Write(binary, []byte("hello"))
+	p.Expect(binary, []byte("hello"))
+}
+
+func TestStart(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			h := newHost(network).echo()
+			require.NoError(t, h.Wait(), "nothing to wait for")
+			h.begin(t, t.Context(), address(t, network))
+			assert.ErrorIs(t, h.Start(t.Context(), address(t, network)), server.ErrServerRunning)
+			assert.ErrorIs(t, h.Run(address(t, network)), server.ErrServerRunning)
+			p, _ := h.dial(t)
+			h.talk(t, p)
+			h.Shutdown()
+			p.ExpectFarewell(1001)
+			p.Farewell()
+			assert.NoError(t, h.Wait())
+			assert.NoError(t, h.Wait(), "and again")
+			assert.Nil(t, h.Addr())
+			assert.ErrorIs(t, h.Start(t.Context(), address(t, network)), server.ErrServerClosed)
+		})
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	h := newHost(tcp)
+	assert.ErrorIs(t, h.Start(t.Context(), "nowhere"), server.ErrBadAddress)
+	assert.ErrorIs(t, h.Wait(), server.ErrBadAddress, "the outcome of what was begun last")
+	assert.ErrorIs(t, h.Start(t.Context(), "127.0.0.1:0", "127.0.0.1:0"), server.ErrBadAddress)
+	h.begin(t, t.Context(), "127.0.0.1:0")
+}
+
+// The end of its context ends a run, after which there may be another one.
+func TestRunContext(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			h := newHost(network).echo()
+			for range 2 {
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				ready := make(chan struct{}, 1)
+				h.RegMessageReadyEvent(func(*server.Server) {
+					select {
+					case ready <- struct{}{}:
+					default:
+					}
+				})
+				addr := address(t, network)
+				go func() { ended <- h.RunContext(ctx, addr) }()
+				await(t, ready, "start")
+				h.addr = h.Addr().String()
+				p, _ := h.dial(t)
+				h.talk(t, p)
+				cancel()
+				p.ExpectFarewell(1001)
+				p.Farewell()
+				assert.NoError(t, await(t, ended, "end of RunContext"))
+				assert.Equal(t, server.ErrGoingAway, h.end(t))
+			}
+		})
+	}
+}
+
+func listener(t testing.TB, network string) net.Listener {
+	t.Helper()
+	kind := "tcp"
+	if network == unix {
+		kind = "unix"
+	}
+	ln, err := net.Listen(kind, address(t, network))
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// Serve runs a server on a listener that was there before.
+func TestServe(t *testing.T) {
+	for name, engine := range engines() {
+		for _, network := range networks {
+			t.Run(name+"/"+network, func(t *testing.T) {
+				h, ln := newHost(network, engine).echo(), listener(t, network)
+				h.addr = ln.Addr().String()
+				ended := make(chan error, 1)
+				go func() { ended <- h.Serve(ln) }()
+				p, conn := h.dial(t)
+				h.talk(t, p)
+				assert.Equal(t, ln.Addr().String(), h.Addr().String())
+				if name == "loops" {
+					assert.NotNil(t, conn.Loop(), "an ordinary socket is on an event loop")
+				}
+				h.Shutdown()
+				p.Farewell()
+				assert.NoError(t, await(t, ended, "end of Serve"))
+				_, err := ln.Accept()
+				assert.ErrorIs(t, err, net.ErrClosed)
+			})
+		}
+	}
+}
+
+// A server that is running takes further listeners: its connections are all in one place, and Shutdown ends all of it.
+func TestServeBeside(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			h := newHost(network).echo()
+			h.begin(t, t.Context())
+			assert.Nil(t, h.Addr(), "it listens nowhere yet")
+			first, second := listener(t, network), listener(t, network)
+			ended := [2]chan error{make(chan error, 1), make(chan error, 1)}
+			var peers []*conformance.Peer
+			for i, ln := range []net.Listener{first, second} {
+				go func() { ended[i] <- h.Serve(ln) }()
+				h.addr = ln.Addr().String()
+				p, conn := h.dial(t)
+				h.talk(t, p)
+				assert.NotNil(t, h.GetOnline(conn.GetID()))
+				peers = append(peers, p)
+			}
+			assert.Equal(t, 2, h.GetOnlineCount())
+
+			first.Close()
+			assert.NoError(t, await(t, ended[0], "end of Serve, by its listener's"))
+			h.talk(t, peers[0])
+			h.Shutdown()
+			for _, p := range peers {
+				p.Farewell()
+			}
+			assert.NoError(t, await(t, ended[1], "end of Serve"))
+			assert.NoError(t, h.Wait())
+		})
+	}
+}
+
+func TestServeRefusesWhatItCannot(t *testing.T) {
+	ln := listener(t, tcp)
+	h := newHost("none")
+	h.begin(t, t.Context())
+	assert.ErrorIs(t, h.Serve(ln), server.ErrNetworkUnsupported)
+	_, err := ln.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed, "it is the server's, whatever becomes of it")
+
+	h = newHost(tcp)
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	assert.ErrorIs(t, h.ServePacket(pc), server.ErrNetworkUnsupported)
+	_, _, err = pc.ReadFrom(make([]byte, 1))
+	assert.ErrorIs(t, err, net.ErrClosed)
+	h.Shutdown()
+	assert.ErrorIs(t, h.Serve(listener(t, tcp)), server.ErrServerClosed)
+}
+
+func TestListenConfig(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			var asked atomic.Int32
+			h := newHost(network, server.WithListenConfig(net.ListenConfig{
+				Control: func(string, string, syscall.RawConn) error { asked.Add(1); return nil },
+			})).echo()
+			h.begin(t, t.Context(), address(t, network))
+			assert.EqualValues(t, 1, asked.Load())
+			p, _ := h.dial(t)
+			h.talk(t, p)
+		})
+	}
+}
