@@ -150,15 +150,6 @@ func (g *Gateway) goaway() {
 	}
 }
 
-// Conns returns the gateway's connections, in no order.
-func (g *Gateway) Conns() []*server.Conn {
-	var all []*server.Conn
-	for _, conn := range g.srv.GetOnlineAll() {
-		all = append(all, conn)
-	}
-	return all
-}
-
 // EndpointOf returns the endpoint that conn is bound to under name, dead or not, nil if it is bound to none.
 func (g *Gateway) EndpointOf(name string, conn *server.Conn) *Endpoint {
 	if s := g.sessionOf(conn); s != nil {

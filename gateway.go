@@ -12,8 +12,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math"
@@ -30,6 +28,7 @@ import (
 // called from any goroutine, handlers included; only Run and ShutdownContext block.
 type Gateway struct {
 	srv             *server.Server // static after NewGateway, as are the next ones up to attributes
+	more            []listening    // servers beside srv
 	scanner         Scanner
 	selector        EndpointSelector
 	log             *slog.Logger
@@ -53,13 +52,13 @@ type Gateway struct {
 	mu        sync.Mutex // guards the rest
 	running   bool
 	closed    bool
-	ended     chan struct{} // closed when the last Run has returned; nil while none goes on
+	life      *life // the run begun last; nil: there was none
 	stopScan  context.CancelFunc
 	scanned   chan struct{} // closed when the scan loop has returned
 	endpoints map[identity]*Endpoint
 	evacuator *time.Timer
 
-	loops        []*loop.Loop // of the server, on which links may be
+	loops        []*loop.Loop // of the servers, on which links may be
 	releaseLoops func()
 }
 
@@ -79,16 +78,20 @@ func NewGateway(srv *server.Server, scanner Scanner, options ...Option) *Gateway
 			option(g)
 		}
 	}
-	if srv != nil {
-		g.register(srv)
+	for _, each := range g.Servers() {
+		if each != nil {
+			g.register(each)
+		}
 	}
 	return g
 }
 
-// register ties the gateway to its server. A session is there before, and until after, anybody else's handlers run.
+// register ties the gateway to a server. A session is there before, and until after, anybody else's handlers run.
 func (g *Gateway) register(srv *server.Server) {
 	srv.RegStopEvent(func(*server.Server) { g.beginClosing() }, math.MinInt)
-	srv.RegStartFinishEvent(func(*server.Server) { g.startScanning() }, math.MinInt)
+	if srv == g.srv { // which is started last
+		srv.RegStartFinishEvent(func(*server.Server) { g.startScanning() }, math.MinInt)
+	}
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.openSession(conn) }, math.MinInt)
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { g.OnConnectionOpenedEvent(conn) })
 	srv.RegConnectionCongestedEvent(func(_ *server.Server, conn *server.Conn, _ bool) { g.congested(conn) })
@@ -103,149 +106,6 @@ func (g *Gateway) register(srv *server.Server) {
 
 // now is the gateway's own monotonic clock, in nanoseconds since its start, and never 0.
 func (g *Gateway) now() int64 { return int64(time.Since(g.started)) + 1 }
-
-// Run listens on addr, as server.Run does, and carries packets until Shutdown, then returns nil; or until a fatal error,
-// after which it may be called again. Errors: ErrGatewayRunning, ErrGatewayClosed, ErrBadOption, ErrShutdownTimeout, and
-// those of server.Run.
-func (g *Gateway) Run(addr string) error {
-	if err := g.begin(); err != nil {
-		return err
-	}
-	err := g.srv.Run(addr)
-	stopErr := g.wind()
-	if errors.Is(err, server.ErrServerClosed) {
-		err = ErrGatewayClosed
-	}
-	g.finish(err)
-	if stopErr == nil {
-		return err // as it is: it may be compared
-	}
-	return errors.Join(err, stopErr)
-}
-
-func (g *Gateway) begin() error {
-	switch {
-	case g.srv == nil:
-		return fmt.Errorf("%w: no server", ErrBadOption)
-	case g.scanner == nil:
-		return fmt.Errorf("%w: no scanner", ErrBadOption)
-	case g.bad != nil:
-		return g.bad
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.closed:
-		return ErrGatewayClosed
-	case g.running:
-		return ErrGatewayRunning
-	}
-	g.running, g.ended = true, make(chan struct{})
-	g.winding.Store(false)
-	return nil
-}
-
-func (g *Gateway) finish(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err == nil || errors.Is(err, ErrGatewayClosed) { // the server was shut down, which is the same
-		g.closed = true
-	}
-	g.running = false
-	close(g.ended)
-}
-
-// startScanning begins to look for endpoints, once the server listens.
-func (g *Gateway) startScanning() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.running {
-		return // somebody runs the server without its gateway
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	g.stopScan, g.scanned = cancel, make(chan struct{})
-	g.loops, g.releaseLoops = g.srv.Loops()
-	go g.scanLoop(ctx, g.scanned)
-}
-
-// wind stops scanning, then flushes and closes the links.
-func (g *Gateway) wind() error {
-	g.mu.Lock()
-	stop, scanned, release := g.stopScan, g.scanned, g.releaseLoops
-	g.stopScan, g.scanned, g.releaseLoops = nil, nil, nil
-	g.mu.Unlock()
-	if stop == nil {
-		return nil
-	}
-	defer release()
-	stop()
-	scanner := within(g.shutdownTimeout/2, func() { <-scanned })
-	links := within(g.shutdownTimeout/2, g.dropAll)
-	return errors.Join(scanner, links)
-}
-
-// within runs wait on a goroutine of its own, and gives it d.
-func within(d time.Duration, wait func()) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		wait()
-	}()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-timer.C:
-		return ErrShutdownTimeout
-	}
-}
-
-// dropAll gives every endpoint up, all at once.
-func (g *Gateway) dropAll() {
-	for e := range g.Endpoints() {
-		g.drop(e)
-	}
-	g.drops.Wait()
-}
-
-// beginClosing notes that clients go because the gateway does, and tells the backends.
-func (g *Gateway) beginClosing() {
-	g.winding.Store(true)
-	g.goaway()
-}
-
-// Shutdown makes Run close clients and links and return. It doesn't wait, may be called at any time, twice, and from a
-// handler. Server().Shutdown() does the same.
-func (g *Gateway) Shutdown() {
-	g.mu.Lock()
-	g.closed = true
-	g.mu.Unlock()
-	if g.srv != nil {
-		g.srv.Shutdown()
-	}
-}
-
-// ShutdownContext is Shutdown that waits until Run has returned, or for ctx, whose error it returns then. From a handler
-// only ctx can end it.
-func (g *Gateway) ShutdownContext(ctx context.Context) error {
-	g.Shutdown()
-	g.mu.Lock()
-	ended := g.ended
-	g.mu.Unlock()
-	if ended == nil {
-		return nil
-	}
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Server returns the server that NewGateway was given.
-func (g *Gateway) Server() *server.Server { return g.srv }
 
 // Endpoints iterates over all endpoints that are known, dead and retired ones too, ordered by name and address.
 func (g *Gateway) Endpoints() iter.Seq[*Endpoint] {

@@ -10,13 +10,13 @@ import (
 
 // The types of the handlers. Connection handlers run in order for one connection; see the package's documentation for the goroutine.
 type (
-	// StartBeforeEventHandler runs on Run's goroutine, before the server listens.
+	// StartBeforeEventHandler runs on the goroutine of Run or Start, before the server listens.
 	StartBeforeEventHandler func(srv *Server)
-	// StartFinishEventHandler runs on Run's goroutine, once the server listens.
+	// StartFinishEventHandler runs on the goroutine of Run or Start, once the server listens.
 	StartFinishEventHandler func(srv *Server)
-	// MessageReadyEventHandler runs on Run's goroutine after the StartFinish handlers.
+	// MessageReadyEventHandler runs on the goroutine of Run or Start after the StartFinish handlers.
 	MessageReadyEventHandler func(srv *Server)
-	// StopEventHandler runs on Run's goroutine when the server stops, before connections are closed.
+	// StopEventHandler runs on Run's goroutine, or after Start on one of the server's own, when the server stops, before connections are closed.
 	StopEventHandler func(srv *Server)
 	// ConnectionOpenedEventHandler runs before a connection's first packet.
 	ConnectionOpenedEventHandler func(srv *Server, conn *Conn)
