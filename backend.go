@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,17 +19,18 @@ const DefaultGrace = 10 * time.Second
 // and closed events, ID, data, Write and Close, beside the server's direct clients. It is opened by the first packet that the
 // gateway forwards for it, or by MoveConn there. Its methods may be called from any goroutine; only Drain blocks.
 type Backend struct {
-	srv      *server.Server // static after NewBackend, as are the next ones up to plain
-	log      *slog.Logger
-	name     string
-	instance instanceID
-	secrets  secrets
-	trusted  []netip.Prefix
-	grace    time.Duration
-	moving   func(conn *server.Conn) []byte
-	linkOnly bool
-	plain    bool
-	bad      error
+	srv       *server.Server // static after NewBackend, as are the next ones up to plain
+	log       *slog.Logger
+	name      string
+	instance  instanceID
+	secrets   secrets
+	trusted   []netip.Prefix
+	certified []string // names that gateways' certificates must have one of; nil: they need none
+	grace     time.Duration
+	moving    func(conn *server.Conn) []byte
+	linkOnly  bool
+	plain     bool
+	bad       error
 
 	stats backendCounts
 
@@ -56,12 +55,6 @@ func WithSecret(current []byte, previous ...[]byte) BackendOption {
 			b.refuse(err)
 		}
 	}
-}
-
-// TrustedGateways lets gateways link from these addresses only; with WithSecret they have to prove the secret as well. With
-// neither, gateways on the same machine are trusted: loopback addresses and Unix sockets.
-func TrustedGateways(prefixes ...netip.Prefix) BackendOption {
-	return func(b *Backend) { b.trusted = append(b.trusted, prefixes...) }
 }
 
 // LinksOnly refuses direct clients.
@@ -166,26 +159,6 @@ func (b *Backend) moveState(conn *server.Conn) (state []byte) {
 		return nil
 	}
 	return state
-}
-
-// trusts tells whether a gateway at this address may link, before any proof.
-func (b *Backend) trusts(addr net.Addr) error {
-	if addr == nil {
-		return fmt.Errorf("%w: gateway without an address", ErrUntrusted)
-	}
-	ap, err := netip.ParseAddrPort(addr.String())
-	local := err != nil || ap.Addr().Unmap().IsLoopback() // what has no IP address is a Unix socket, or in memory
-	switch {
-	case len(b.trusted) > 0:
-		ip := ap.Addr().Unmap().WithZone("")
-		if err == nil && slices.ContainsFunc(b.trusted, func(p netip.Prefix) bool { return p.Contains(ip) }) {
-			return nil
-		}
-		return fmt.Errorf("%w: gateway at %s is not among the TrustedGateways", ErrUntrusted, addr)
-	case b.secrets == nil && !local:
-		return fmt.Errorf("%w: gateway at %s: only this machine's are, without WithSecret or TrustedGateways", ErrUntrusted, addr)
-	}
-	return nil
 }
 
 // peerOf returns what is known about a gateway.

@@ -129,7 +129,7 @@ func (l *backlink) onHello(body []byte) (err error) {
 	if l.hello, err = readHello(body); err != nil {
 		return err
 	}
-	if err := l.b.trusts(l.conn.RemoteAddr()); err != nil {
+	if err := l.b.trusts(l.conn); err != nil {
 		return err
 	}
 	if l.hello.lowest > protocolVersion || l.hello.highest < protocolVersion {

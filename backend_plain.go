@@ -13,7 +13,7 @@ const (
 
 // acceptPlain takes a link's first packet.
 func (l *backlink) acceptPlain(data []byte) {
-	if err := l.b.trusts(l.conn.RemoteAddr()); err != nil {
+	if err := l.b.trusts(l.conn); err != nil {
 		l.fail(err)
 		return
 	}

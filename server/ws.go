@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,12 +16,14 @@ import (
 // a third less memory per connection than staying in it.
 type wsTransport struct {
 	opts     options
+	acceptor *Acceptor // Serve's, as is the next
 	upgrader *upgrader
 	path     string // "" serves every path
 	listener net.Listener
 	http     *http.Server
 
 	closing atomic.Bool
+	mute    sync.Map       // net.Conn to *atomic.Bool: connections that are net/http's, and whether they have made no request yet
 	conns   sync.WaitGroup // connections that are net/http's, or whose upgrade is under way; added to and waited for by Serve's goroutine alone
 }
 
@@ -34,7 +37,7 @@ func newWSTransport(opts options) *wsTransport {
 	t.http = &http.Server{
 		Handler: t, ReadHeaderTimeout: handshakeTimeout, ReadTimeout: handshakeTimeout, WriteTimeout: handshakeTimeout,
 		IdleTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
-		ConnState: t.count,
+		ConnState: t.count, ConnContext: t.mark,
 	}
 	return t
 }
@@ -61,7 +64,7 @@ func (t *wsTransport) use(ln net.Listener) (err error) {
 func (t *wsTransport) Addr() net.Addr { return t.listener.Addr() }
 
 func (t *wsTransport) Serve(acceptor *Acceptor) error {
-	t.upgrader = newUpgrader(t.opts, acceptor)
+	t.acceptor, t.upgrader = acceptor, newUpgrader(t.opts, acceptor)
 	err := t.http.Serve(t.listener)
 	if closeErr := t.http.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
 		err = errors.Join(err, closeErr)
@@ -85,19 +88,38 @@ func (t *wsTransport) Close() error {
 	return err
 }
 
+// muteKey is the key of a connection's *atomic.Bool, which is in mute, in the context of its requests.
+type muteKey struct{}
+
+// mark notes that a connection has made no request yet.
+func (t *wsTransport) mark(ctx context.Context, conn net.Conn) context.Context {
+	mute := new(atomic.Bool)
+	mute.Store(true)
+	t.mute.Store(conn, mute)
+	return context.WithValue(ctx, muteKey{}, mute)
+}
+
 // count keeps conns: net/http tells of a connection's beginning on the goroutine that accepts, before anything else. The
 // end of one that is upgraded is ServeHTTP's.
-func (t *wsTransport) count(_ net.Conn, state http.ConnState) {
+func (t *wsTransport) count(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		t.conns.Add(1)
+	case http.StateHijacked:
+		t.mute.Delete(conn)
 	case http.StateClosed:
+		if mute, ok := t.mute.LoadAndDelete(conn); ok && mute.(*atomic.Bool).Load() {
+			t.acceptor.srv.stats.refusals.add(RefusedHandshake)
+		}
 		t.conns.Done()
 	}
 }
 
 // ServeHTTP upgrades a request for the transport's path.
 func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if mute, ok := r.Context().Value(muteKey{}).(*atomic.Bool); ok {
+		mute.Store(false)
+	}
 	if t.path != "" && r.URL.Path != t.path {
 		t.upgrader.refused(r, fmt.Errorf("path is not %q", t.path))
 		http.NotFound(w, r)
