@@ -77,13 +77,12 @@ func handlerOwnsPacket(t *testing.T, s *subject, p *Peer) {
 		}
 		require.True(t, string(want) == string(kept[i]), "packet %d was changed afterwards", i)
 	}
-	p.Farewell()
-	assert.Nil(t, s.end(t))
+	s.leaves(t, p)
 }
 
 // writerReusesPacket writes from one buffer, overwritten as soon as Write has returned.
 func writerReusesPacket(t *testing.T, s *subject, p *Peer) {
-	const n = 200
+	n := s.network.burst(200)
 	buf := make([]byte, 0, 64)
 	for i := range n {
 		buf = append(buf[:0], numbered(i)...)
@@ -93,6 +92,5 @@ func writerReusesPacket(t *testing.T, s *subject, p *Peer) {
 	for i := range n {
 		p.Expect(Binary, numbered(i))
 	}
-	p.Farewell()
-	assert.Nil(t, s.end(t))
+	s.leaves(t, p)
 }

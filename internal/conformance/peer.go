@@ -28,21 +28,20 @@ const (
 
 // Peer is the other end of a connection: it writes hand-made bytes and reads what comes back. It belongs to one goroutine.
 type Peer struct {
-	Conn    net.Conn
-	network string
-	wire    wire
-	r       *bufio.Reader
-	t       testing.TB
+	Conn net.Conn
+	wire Wire
+	r    *bufio.Reader
+	t    testing.TB
 }
 
 // Dial connects to a server by hand, and for WebSocket asks for path with the header fields given.
 func Dial(t testing.TB, network, addr, path string, header ...string) *Peer {
 	t.Helper()
 	conn := DialRaw(t, network, addr)
+	p := newPeer(t, conn, clientWire(network))
 	if network != WebSocket {
-		return newPeer(t, conn, network, streamWire{})
+		return p
 	}
-	p := newPeer(t, conn, network, wsWire{client: true})
 	resp := p.Upgrade(path, header...)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 	require.Equal(t, acceptKey(requestKey), resp.Header.Get("Sec-WebSocket-Accept"))
@@ -53,10 +52,10 @@ func Dial(t testing.TB, network, addr, path string, header ...string) *Peer {
 func DialTLS(t testing.TB, network, addr, path string, config *tls.Config) *Peer {
 	t.Helper()
 	conn := tls.Client(DialRaw(t, network, addr), config)
+	p := newPeer(t, conn, clientWire(network))
 	if network != WebSocket {
-		return newPeer(t, conn, network, streamWire{})
+		return p
 	}
-	p := newPeer(t, conn, network, wsWire{client: true})
 	require.Equal(t, http.StatusSwitchingProtocols, p.Upgrade(path).StatusCode)
 	return p
 }
@@ -76,19 +75,25 @@ func DialRaw(t testing.TB, network, addr string) net.Conn {
 
 // NewPeer returns the client's end of a connection on which nothing was said yet. Without a deadline: the caller has one.
 func NewPeer(t testing.TB, conn net.Conn, network string) *Peer {
-	var w wire = streamWire{}
-	if network == WebSocket {
-		w = wsWire{client: true}
-	}
-	p := newPeer(t, conn, network, w)
+	p := newPeer(t, conn, clientWire(network))
 	require.NoError(t, conn.SetDeadline(time.Time{}))
 	return p
 }
 
-func newPeer(t testing.TB, conn net.Conn, network string, w wire) *Peer {
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	return &Peer{Conn: conn, network: network, wire: w, r: bufio.NewReader(conn), t: t}
+func clientWire(network string) Wire {
+	if network == WebSocket {
+		return wsWire{client: true}
+	}
+	return streamWire{}
 }
+
+func newPeer(t testing.TB, conn net.Conn, w Wire) *Peer {
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return &Peer{Conn: conn, wire: w, r: bufio.NewReader(conn), t: t}
+}
+
+// typed reports whether packets have types.
+func (p *Peer) typed() bool { _, ws := p.wire.(wsWire); return ws }
 
 // The sample of RFC 6455, section 1.3.
 const requestKey = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -133,7 +138,7 @@ func (p *Peer) Send(b []byte) {
 }
 
 // Packet returns the bytes of a packet.
-func (p *Peer) Packet(kind int, data []byte) []byte { return p.wire.packet(kind, data) }
+func (p *Peer) Packet(kind int, data []byte) []byte { return p.wire.Packet(kind, data) }
 
 // Frame returns the bytes of a WebSocket frame whose first byte is first.
 func (p *Peer) Frame(first byte, data []byte) []byte { return p.wire.(wsWire).frame(first, data) }
@@ -145,7 +150,7 @@ func (p *Peer) Write(kind int, data []byte) {
 }
 
 // Read returns the next packet. io.EOF is the end of the stream, *Farewell a close frame.
-func (p *Peer) Read() (kind int, data []byte, err error) { return p.wire.read(p.r) }
+func (p *Peer) Read() (kind int, data []byte, err error) { return p.wire.Read(p.r) }
 
 // ReadRaw returns the next WebSocket frame as it is: its first byte and its payload.
 func (p *Peer) ReadRaw() (first byte, data []byte) {
@@ -160,7 +165,7 @@ func (p *Peer) Expect(kind int, data []byte) {
 	p.t.Helper()
 	gotKind, got, err := p.Read()
 	require.NoError(p.t, err)
-	if p.network == WebSocket {
+	if p.typed() {
 		require.Equal(p.t, kind, gotKind)
 	}
 	require.Equal(p.t, len(data), len(got), "bytes")
@@ -168,7 +173,7 @@ func (p *Peer) Expect(kind int, data []byte) {
 }
 
 // ExpectFarewell reads what the other end says before it closes: a close frame of code, answered here, on a WebSocket,
-// the end of the stream elsewhere. Packets before it are the return value.
+// io.EOF of Wire.Read elsewhere. Packets before it are the return value.
 func (p *Peer) ExpectFarewell(code int) (before [][]byte) {
 	p.t.Helper()
 	for {
@@ -178,7 +183,7 @@ func (p *Peer) ExpectFarewell(code int) (before [][]byte) {
 			continue
 		}
 		var bye *Farewell
-		if p.network != WebSocket {
+		if !p.typed() {
 			require.ErrorIs(p.t, err, io.EOF, "the end of the stream")
 			return before
 		}
@@ -196,11 +201,11 @@ func (p *Peer) ExpectEnd() {
 	require.False(p.t, errors.As(err, &timeout) && timeout.Timeout(), "still open: %v", err)
 }
 
-// Farewell ends the connection in an orderly way: by a close frame, or by the end of the stream.
+// Farewell ends the connection in an orderly way: by a close frame or its like, or by the end of the stream.
 func (p *Peer) Farewell() {
 	p.t.Helper()
-	if p.network == WebSocket {
-		p.Send(p.Frame(0x80|Bye, closeFrame(1000, "")))
+	if bye := p.wire.Goodbye(); bye != nil {
+		p.Send(bye)
 		return
 	}
 	require.NoError(p.t, p.Conn.(interface{ CloseWrite() error }).CloseWrite())

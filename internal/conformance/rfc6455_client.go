@@ -97,7 +97,7 @@ func (s *callers) accept(t *testing.T) (*Peer, *record) {
 	conn, err := s.ln.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close(); c.Close() })
-	p := newPeer(t, conn, WebSocket, wsWire{})
+	p := newPeer(t, conn, wsWire{})
 	p.answer()
 	assert.NoError(t, await(t, running, "outcome of Run"))
 	return p, rec

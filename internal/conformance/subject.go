@@ -4,15 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
-	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/server"
 )
@@ -36,8 +35,9 @@ type subject struct {
 	// write is Write: kind is the type, None is what that end writes by itself.
 	write func(kind int, data []byte, callback func(error))
 	// reply writes data as the answer to the packet received last.
-	reply func(data []byte)
-	close func(err ...error)
+	reply   func(data []byte)
+	close   func(err ...error)
+	network *Network
 	// accepts is the largest packet it takes in, sends the largest it puts out.
 	accepts, sends int
 	// drains says that what a peer still sends of a packet that is too large is read, so that the peer gets to see why
@@ -46,30 +46,22 @@ type subject struct {
 }
 
 // side makes a subject and the peer that it is connected to.
-type side func(t *testing.T, network, dir string) (*subject, *Peer)
+type side func(t *testing.T, network *Network, dir string) (*subject, *Peer)
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-var sockets atomic.Int64
-
-// address returns an address to listen on: a free port, or a path below dir.
-func address(network, dir string) string {
-	if network == Unix {
-		return filepath.Join(dir, strconv.FormatInt(sockets.Add(1), 10))
-	}
-	return "127.0.0.1:0"
-}
-
-func newSubject() *subject {
-	return &subject{packets: make(chan packet, 4096), closed: make(chan any, 4)}
+func newSubject(network *Network) *subject {
+	s := &subject{packets: make(chan packet, 4096), closed: make(chan any, 4), network: network}
+	s.accepts, s.sends = network.largest()
+	return s
 }
 
 // serverSide is a server with one connection, dialed by the peer.
-func serverSide(t *testing.T, network, dir string) (*subject, *Peer) {
+func serverSide(t *testing.T, network *Network, dir string) (*subject, *Peer) {
 	t.Helper()
-	s := newSubject()
-	s.accepts, s.sends, s.drains = limit, queueBytes, true
-	srv := server.New(server.Network(network), server.WithMaxPacketSize(limit), server.WithLogger(quiet),
+	s := newSubject(network)
+	s.drains = true
+	srv := network.Server(server.WithMaxPacketSize(s.accepts), server.WithLogger(quiet),
 		server.WithConnWriteBufferSize(1<<16), server.WithConnWriteBufferBytes(queueBytes))
 	var last atomic.Pointer[server.Conn]
 	opened := make(chan struct{})
@@ -88,24 +80,34 @@ func serverSide(t *testing.T, network, dir string) (*subject, *Peer) {
 	}
 	s.reply = func(data []byte) { last.Load().Write(data) }
 	s.close = func(err ...error) { last.Load().Close(err...) }
-	peer := Dial(t, network, gwtest.Serve(t, srv, address(network, dir)), "/")
+	conn, err := network.Dial(gwtest.Serve(t, srv, network.Address(dir)))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	peer := newPeer(t, conn, network.Wire(true))
+	if network.Greet != nil {
+		network.Greet(peer)
+	}
+	if !network.has(Openings) {
+		peer.Write(Binary, opening)
+		require.Equal(t, opening, s.next(t).data)
+	}
 	await(t, opened, "opened event")
 	return s, peer
 }
 
+// opening is the first packet where a connection begins with one.
+var opening = []byte("opening")
+
 // clientSide is a client that has dialed the peer.
-func clientSide(t *testing.T, network, dir string) (*subject, *Peer) {
+func clientSide(t *testing.T, network *Network, dir string) (*subject, *Peer) {
 	t.Helper()
-	s := newSubject()
-	s.accepts, s.sends = limit+64, limit+64
-	kind := "tcp"
-	if network == Unix {
-		kind = "unix"
-	}
-	ln, err := net.Listen(kind, address(network, dir))
+	s := newSubject(network)
+	ln, err := network.Listen(network.Address(dir))
 	require.NoError(t, err)
 	defer ln.Close()
-	c := newClient(network, ln.Addr().String())
+	c := network.Client(ln.Addr().String(), client.WithMaxPacketSize(s.accepts), client.WithLogger(quiet), client.WithWriteBytes(queueBytes))
+	s.accepts += frame.WriteHeadroom
+	s.sends = s.accepts
 	var last atomic.Int64
 	c.RegConnectionReceivePacketEvent(func(_ *client.Client, wst int, data []byte) {
 		last.Store(int64(wst))
@@ -118,27 +120,35 @@ func clientSide(t *testing.T, network, dir string) (*subject, *Peer) {
 
 	running := make(chan error, 1)
 	go func() { running <- c.Run() }()
-	conn, err := ln.Accept()
+	t.Cleanup(func() { c.Close() })
+	if !network.has(Openings) {
+		require.NoError(t, await(t, running, "outcome of Run"))
+		c.Write(opening)
+	}
+	conn, err := accept(ln)
 	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close(); c.Close() })
-	peer := newPeer(t, conn, network, streamWire{})
-	if network == WebSocket {
-		peer.wire = wsWire{}
-		peer.answer()
+	t.Cleanup(func() { conn.Close() })
+	peer := newPeer(t, conn, network.Wire(false))
+	if network.Answer != nil {
+		network.Answer(peer)
+	}
+	if !network.has(Openings) {
+		peer.Expect(Binary, opening)
+		return s, peer
 	}
 	require.NoError(t, await(t, running, "outcome of Run"))
 	return s, peer
 }
 
-func newClient(network, addr string) *client.Client {
-	opts := []client.Option{client.WithMaxPacketSize(limit), client.WithLogger(quiet), client.WithWriteBytes(queueBytes)}
-	switch network {
-	case WebSocket:
-		return client.NewWebsocket("ws://"+addr+"/", opts...)
-	case Unix:
-		return client.NewUnixDomainSocket(addr, opts...)
+// leaves ends the connection in order, from the peer's side where that can be. The closed event must get nil.
+func (s *subject) leaves(t *testing.T, p *Peer) {
+	t.Helper()
+	if s.network.has(Farewells) {
+		p.Farewell()
+	} else {
+		s.close()
 	}
-	return client.NewTCP(addr, opts...)
+	assert.Nil(t, s.end(t), "an orderly end")
 }
 
 // next returns the next packet that the subject's handler got.

@@ -28,28 +28,30 @@ type Farewell struct {
 
 func (f *Farewell) Error() string { return fmt.Sprintf("close frame %d %q", f.Code, f.Reason) }
 
-// wire is the bytes of a transport, made and read by hand.
-type wire interface {
-	// packet returns the bytes of one packet.
-	packet(kind int, data []byte) []byte
-	// announce returns the bytes that begin a packet of size bytes.
-	announce(size uint64) []byte
-	// read returns the next packet. io.EOF is the end of the stream, *Farewell a close frame.
-	read(r *bufio.Reader) (kind int, data []byte, err error)
+// Wire is the bytes of a transport, made and read by hand.
+type Wire interface {
+	// Packet returns the bytes of one packet.
+	Packet(kind int, data []byte) []byte
+	// Announce returns the bytes that begin a packet of size bytes.
+	Announce(size uint64) []byte
+	// Read returns the next packet. io.EOF is an end without a code, *Farewell a close frame.
+	Read(r *bufio.Reader) (kind int, data []byte, err error)
+	// Goodbye returns the bytes by which a peer ends the connection in order, nil: the end of its stream does.
+	Goodbye() []byte
 }
 
 // streamWire has a length of 4 bytes, big-endian, before each packet.
 type streamWire struct{}
 
-func (w streamWire) packet(_ int, data []byte) []byte {
-	return append(w.announce(uint64(len(data))), data...)
+func (w streamWire) Packet(_ int, data []byte) []byte {
+	return append(w.Announce(uint64(len(data))), data...)
 }
 
-func (streamWire) announce(size uint64) []byte {
+func (streamWire) Announce(size uint64) []byte {
 	return binary.BigEndian.AppendUint32(nil, uint32(min(size, 1<<32-1)))
 }
 
-func (streamWire) read(r *bufio.Reader) (int, []byte, error) {
+func (streamWire) Read(r *bufio.Reader) (int, []byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
@@ -57,6 +59,8 @@ func (streamWire) read(r *bufio.Reader) (int, []byte, error) {
 	data, err := readAll(r, uint64(binary.BigEndian.Uint32(head[:])))
 	return None, data, err
 }
+
+func (streamWire) Goodbye() []byte { return nil }
 
 func readAll(r io.Reader, size uint64) ([]byte, error) {
 	if size > 32<<20 {
@@ -74,14 +78,16 @@ type wsWire struct{ client bool }
 
 var mask = [4]byte{0xA5, 0x00, 0xFF, 0x3C}
 
-func (w wsWire) packet(kind int, data []byte) []byte {
+func (w wsWire) Packet(kind int, data []byte) []byte {
 	if kind == None {
 		kind = Binary
 	}
 	return w.frame(0x80|byte(kind), data)
 }
 
-func (w wsWire) announce(size uint64) []byte { return w.head(0x80|Binary, size) }
+func (w wsWire) Announce(size uint64) []byte { return w.head(0x80|Binary, size) }
+
+func (w wsWire) Goodbye() []byte { return w.frame(0x80|Bye, closeFrame(1000, "")) }
 
 // frame returns one frame whose first byte is first: the FIN bit, the RSV bits and the opcode.
 func (w wsWire) frame(first byte, data []byte) []byte {
@@ -115,8 +121,8 @@ func (w wsWire) head(first byte, size uint64) []byte {
 	return b
 }
 
-// read puts fragments together.
-func (w wsWire) read(r *bufio.Reader) (int, []byte, error) {
+// Read puts fragments together.
+func (w wsWire) Read(r *bufio.Reader) (int, []byte, error) {
 	kind, whole := None, []byte(nil)
 	for {
 		first, data, err := w.readFrame(r)
