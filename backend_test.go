@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -277,4 +279,30 @@ func TestDroppedBackendIsTold(t *testing.T) {
 	listed.Delete(ea)
 	require.Eventually(t, func() bool { return a.srv.GetOnlineCount() == 0 }, patience, time.Millisecond, "and not after the grace time")
 	assert.Equal(t, 1, b.srv.GetOnlineCount())
+}
+
+// The context of a player's connection at the backend ends with it: when the player leaves, and when the backend closes it.
+func TestBackendContext(t *testing.T) {
+	conns := make(chan *server.Conn, 2)
+	h := newHost(t, server.NetworkTcp, func(conn *server.Conn, packet []byte) []byte { conns <- conn; return packet })
+	e := h.endpoint()
+	g := newGateway(t, server.NetworkWebsocket, "game", gateway.NewStaticScanner(e))
+	ready(t, 1, e)
+	reason := errors.New("reason")
+	for _, test := range []struct {
+		end  func(b *bot, conn *server.Conn)
+		want error
+	}{
+		{func(b *bot, _ *server.Conn) { b.Close() }, server.ErrConnClosed},
+		{func(_ *bot, conn *server.Conn) { conn.Close(reason) }, reason},
+	} {
+		b := newBot(t, server.NetworkWebsocket, g.address)
+		b.ask(t, []byte("hello"))
+		conn := <-conns
+		ctx := conn.Context()
+		require.NoError(t, ctx.Err())
+		test.end(b, conn)
+		<-ctx.Done()
+		assert.ErrorIs(t, context.Cause(ctx), test.want)
+	}
 }

@@ -196,9 +196,7 @@ func (c *Conn) Loosen() {
 // nothing on event loops, and where writing means waiting. Packets with a callback are left to others.
 func (c *Conn) LetOut() {
 	if c.c.eager {
-		c.c.out.Unhold() // not Loosen, which would wake another goroutine to write
-		c.c.pump(true)
-		c.c.out.Hold()
+		c.c.pumped(c.c.out.PumpHeld(c.c.writeNow, c.c.finish))
 	}
 }
 

@@ -92,8 +92,9 @@ func (c *connection) flush(inline bool) {
 }
 
 // pump writes what the kernel takes at once, and leaves the rest to a goroutine.
-func (c *connection) pump(inline bool) {
-	more, err := c.out.Pump(c.writeNow, c.finish, inline)
+func (c *connection) pump(inline bool) { c.pumped(c.out.Pump(c.writeNow, c.finish, inline)) }
+
+func (c *connection) pumped(more bool, err error) {
 	c.loseBy(err)
 	if more {
 		c.startWriter()

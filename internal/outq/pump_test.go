@@ -216,3 +216,37 @@ func TestCallbacksKeepTheOrderOfWriters(t *testing.T) {
 		})
 	}
 }
+
+// What a Hold holds may be written through it: it goes on as it was.
+func TestPumpHeld(t *testing.T) {
+	for _, loose := range []bool{false, true} {
+		q, s := newRig(100, 100), &sink{}
+		q.Hold()
+		if loose {
+			q.Loosen()
+		}
+		require.NoError(t, q.silent("a"))
+		more, err := q.PumpHeld(s.write, finish)
+		assert.NoError(t, err)
+		assert.False(t, more)
+		assert.Equal(t, []string{"a"}, s.written)
+		require.NoError(t, q.silent("b"))
+		require.NoError(t, q.RunOut(s.write, finish))
+		assert.Equal(t, loose, len(s.written) == 2, "held as before")
+		assert.Equal(t, !loose, q.Release())
+	}
+}
+
+// What a write through a Hold leaves needn't wait for its end.
+func TestPumpHeldLeavesARest(t *testing.T) {
+	q, s := newRig(100, 100), &sink{takes: []int{1}}
+	q.Hold()
+	require.NoError(t, q.silent("a"))
+	require.NoError(t, q.silent("b"))
+	more, err := q.PumpHeld(s.write, finish)
+	assert.NoError(t, err)
+	assert.True(t, more)
+	require.NoError(t, q.RunOut(s.write, finish))
+	assert.Equal(t, []string{"a", "b"}, s.written)
+	assert.False(t, q.Release(), "nothing is left")
+}

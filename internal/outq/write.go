@@ -86,8 +86,20 @@ func (q *Queue) fail(batch *[]*frame.Packet, n int, err error, finish FinishFunc
 // where something is left that a goroutine has to write, by RunOut and Resign, or by Run, which it has woken. An error is write's,
 // and the queue aborted.
 func (q *Queue) Pump(write WriteFunc, finish FinishFunc, inline bool) (more bool, err error) {
+	return q.pump(write, finish, inline, false)
+}
+
+// PumpHeld is Pump, with inline, that writes what a Hold holds too, which goes on. Where something is left it holds nothing any more.
+func (q *Queue) PumpHeld(write WriteFunc, finish FinishFunc) (more bool, err error) {
+	if more, err = q.pump(write, finish, true, true); more {
+		q.Loosen()
+	}
+	return more, err
+}
+
+func (q *Queue) pump(write WriteFunc, finish FinishFunc, inline, held bool) (more bool, err error) {
 	for {
-		batch, more := q.takeNow(inline)
+		batch, more := q.takeNow(inline, held)
 		if batch == nil {
 			return more, nil
 		}
@@ -166,11 +178,17 @@ func (q *Queue) nextLocked() (batch *[]*frame.Packet, drained bool, err error) {
 	return q.takeLocked(), false, nil
 }
 
-// takeNow returns what has gathered, nil if nothing has or somebody else sees to it. more: that has to be a goroutine.
-func (q *Queue) takeNow(inline bool) (batch *[]*frame.Packet, more bool) {
+// takeNow returns what has gathered, nil if nothing has or somebody else sees to it. more: that has to be a goroutine. held: what a
+// Hold holds too.
+func (q *Queue) takeNow(inline, held bool) (batch *[]*frame.Packet, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.queued.Empty() || q.writing || q.blocked || q.holdsLocked() || q.closed != nil {
+	switch {
+	case q.queued.Empty(), q.writing, q.closed != nil:
+		return nil, false
+	case q.blocked:
+		return nil, held && q.holdsLocked()
+	case !held && q.holdsLocked():
 		return nil, false
 	}
 	if inline && q.queued.HasCallback() {
