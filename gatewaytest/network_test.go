@@ -115,6 +115,34 @@ func TestNetworkEnds(t *testing.T) {
 	}
 }
 
+// A client learns why it was closed, as over WebSocket.
+func TestNetworkTellsWhy(t *testing.T) {
+	bye := &gatewaytest.CloseError{Code: 4000, Reason: "bye"}
+	for _, tt := range []struct {
+		name string
+		end  func(conn *server.Conn)
+		want any // that the closed event gets
+	}{
+		{"closed", func(conn *server.Conn) { conn.Close() }, nil},
+		{"a code of one's own", func(conn *server.Conn) { conn.CloseWith(bye.Code, bye.Reason) }, bye},
+		{"a normal end", func(conn *server.Conn) { conn.CloseWith(1000, "bye") }, nil},
+		{"the server's end", func(conn *server.Conn) { conn.GetServer().Shutdown() }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := gatewaytest.NewNetwork()
+				srv, opened := n.Server(), make(chan *server.Conn, 1)
+				srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { opened <- conn })
+				gatewaytest.Serve(t, srv, "a")
+				b := newBot(n.Client("a"))
+				require.NoError(t, b.Run())
+				tt.end(<-opened)
+				assert.Equal(t, tt.want, <-b.closed)
+			})
+		})
+	}
+}
+
 func assertReason(t *testing.T, want error, got any) {
 	t.Helper()
 	if want == nil {
