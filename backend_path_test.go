@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/server"
 )
@@ -51,7 +52,7 @@ func TestBackendWritesWhileItsHandlerRuns(t *testing.T) {
 // A link that only clients' packets come over is not silent, and is when none come any more.
 func TestBusyGatewayIsNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		l := newRawLink(t, net, "a")
 		l.control(hello, helloBody(1, 1, 9, nil))
@@ -75,7 +76,7 @@ func TestBusyGatewayIsNotSilent(t *testing.T) {
 // Packets of a client find the session that is open now, and none behind its end. Nothing is kept of those that have left.
 func TestPacketsAroundTheEndOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		var last *server.Conn
 		h.srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, _ []byte) { last = conn })

@@ -12,7 +12,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -20,7 +20,7 @@ import (
 // when everybody waits.
 type world struct {
 	t   *testing.T
-	net *gwtest.Network
+	net *gatewaytest.Network
 	*gateway.Gateway
 	scans atomic.Int32
 	ended chan error
@@ -35,7 +35,7 @@ type found struct {
 // inWorld plays in a bubble with a gateway that asks scan, which may be changed while it runs.
 func inWorld(t *testing.T, interval time.Duration, scan func(w *world) found, play func(w *world), options ...gateway.Option) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: gwtest.NewNetwork(), ended: make(chan error, 1)}
+		w := &world{t: t, net: gatewaytest.NewNetwork(), ended: make(chan error, 1)}
 		scanner := gateway.NewFuncScanner(interval, func() ([]*gateway.Endpoint, error) {
 			w.scans.Add(1)
 			f := scan(w)
@@ -123,7 +123,7 @@ type memHost struct {
 	got    atomic.Int32
 }
 
-func runMemHost(t *testing.T, net *gwtest.Network, addr string, options ...gateway.BackendOption) (h *memHost, stop func()) {
+func runMemHost(t *testing.T, net *gatewaytest.Network, addr string, options ...gateway.BackendOption) (h *memHost, stop func()) {
 	h = &memHost{srv: server.New("tcp", server.WithTransport(net.Transport()), server.WithLogger(quiet))}
 	h.Backend = gateway.NewBackend(h.srv, append(options, gateway.WithBackendLogger(quiet))...)
 	h.srv.RegConnectionOpenedEvent(func(*server.Server, *server.Conn) { h.opened.Add(1) })

@@ -10,7 +10,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -202,7 +202,7 @@ func TestCastsLeaveOutWhoHasLeftAndIsBack(t *testing.T) {
 // A cast that was queued for a link which is lost before it was written reaches its clients as a Write does, or is counted.
 func TestCastIsNotLostInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		last := h.keepConn()
 		first, second := newRawLink(t, net, "a"), newRawLink(t, net, "a")

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -265,7 +265,7 @@ func TestSilentBackend(t *testing.T) {
 // A gateway that is gone, without a word, leaves no session after the grace time; one that shuts down leaves none at once.
 func TestGatewayGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		for _, goodbye := range []bool{false, true} {
 			l := newRawLink(t, net, "a")
@@ -296,7 +296,7 @@ func TestGatewayGone(t *testing.T) {
 // A gateway whose host has vanished without a word is noticed by its silence, at the backend too.
 func TestSilentGateway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a", gateway.WithGrace(5*time.Second))
 		l := newRawLink(t, net, "a")
 		l.control(hello, helloBody(1, 1, 9, nil))

@@ -22,13 +22,14 @@ func list(t *testing.T, args ...string) []string {
 // Imports point down only: root -> server, client -> internal.
 func TestLayers(t *testing.T) {
 	for pkg, forbidden := range map[string][]string{
-		"/server":         {"", "/client", "/internal/gwtest", "/internal/table"},
-		"/client":         {"", "/server", "/internal/gwtest", "/internal/table"},
+		"/server":         {"", "/client", "/internal/gwtest", "/internal/table", "/gatewaytest"},
+		"/client":         {"", "/server", "/internal/gwtest", "/internal/table", "/gatewaytest"},
 		"/internal/outq":  {"", "/server", "/client"},
 		"/internal/wsio":  {"", "/server", "/client"},
 		"/internal/hook":  {"", "/server", "/client"},
 		"/internal/table": {"", "/server", "/client"},
-		"":                {"/internal/gwtest"},
+		"/gatewaytest":    {"/internal/gwtest"},
+		"":                {"/internal/gwtest", "/gatewaytest"},
 	} {
 		deps := list(t, "-deps", module+pkg)
 		require.Contains(t, deps, module+pkg)
@@ -45,9 +46,15 @@ func TestLayers(t *testing.T) {
 
 // The core compiles in few third-party modules.
 func TestDependencies(t *testing.T) {
-	modules := list(t, "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", module)
-	slices.Sort(modules)
-	modules = slices.Compact(modules)
+	modules := modulesOf(t, module)
 	assert.LessOrEqual(t, len(modules), 14)
 	assert.Subset(t, modules, []string{"github.com/alphadose/haxmap", "github.com/gorilla/websocket"})
+	assert.Equal(t, modules, modulesOf(t, module+"/gatewaytest"), "what users test with needs nothing more")
+}
+
+// modulesOf returns the third-party modules that a package compiles in.
+func modulesOf(t *testing.T, pkg string) []string {
+	modules := list(t, "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", pkg)
+	slices.Sort(modules)
+	return slices.Compact(modules)
 }

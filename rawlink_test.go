@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/client"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 )
 
 // rawLink is a gateway's link, made by hand.
@@ -22,7 +22,7 @@ type rawLink struct {
 	closed time.Time
 }
 
-func newRawLink(t *testing.T, net *gwtest.Network, addr string) *rawLink {
+func newRawLink(t *testing.T, net *gatewaytest.Network, addr string) *rawLink {
 	l := &rawLink{Client: net.Client(addr), got: make(chan []byte, 1000)}
 	l.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, data []byte) { l.got <- data })
 	l.RegConnectionClosedEvent(func(*client.Client, any) { l.closed = time.Now() })

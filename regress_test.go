@@ -13,7 +13,7 @@ import (
 
 	"github.com/minotaur-gateway/gateway"
 	"github.com/minotaur-gateway/gateway/client"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -170,7 +170,7 @@ func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
 		assert.NoError(t, <-ended)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		var links []*rawLink
 		for range 2 {
@@ -215,7 +215,7 @@ func TestSmallestPacketsLink(t *testing.T) {
 // A direct client that comes back from where it was joins the group that it was in.
 func TestComesBackToTheGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		room := h.Group("room")
 		var conn *server.Conn

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -76,7 +76,7 @@ func TestBackendIsToldWhenItIsBack(t *testing.T) {
 // A group is told again when its member goes on over another link, and reaches it meanwhile.
 func TestGroupIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "a")
 		room := h.Group("room")
 		h.srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { room.Join(conn) })

@@ -60,6 +60,7 @@ func (g *Gateway) scanLoop(ctx context.Context, done chan struct{}) {
 		} else {
 			failures = 0
 			g.reconcile(found, empties)
+			g.counts.add(scans)
 		}
 		timer := time.NewTimer(g.scanDelay(failures))
 		select {

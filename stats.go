@@ -35,6 +35,7 @@ type Stats struct {
 	ControlUnsent  uint64 // control packets that a lost or full link didn't take
 
 	Unanswered    uint64 // packets to which an endpoint sent nothing back in time
+	Scans         uint64 // whose endpoints the gateway has adopted, and begun to link to
 	ScansFailed   uint64
 	HandlerPanics uint64 // recovered by the gateway; the server counts its own
 }
@@ -66,6 +67,7 @@ const (
 	controlUnknown
 	controlUnsent
 	unanswered
+	scans
 	scansFailed
 	handlerPanics
 	counters
@@ -101,6 +103,6 @@ func (g *Gateway) Stats() Stats {
 		DroppedUnknown: get(droppedUnknown), DroppedNotOpen: get(droppedNotOpen),
 		LostUp: get(lostUp), LostDown: get(lostDown), Casts: get(casts), MovesTimedOut: get(movesTimedOut), HandoffsFailed: get(handoffsFailed), Kicked: get(kicked), ControlStray: get(controlStray),
 		ControlUnknown: get(controlUnknown), ControlUnsent: get(controlUnsent),
-		Unanswered: get(unanswered), ScansFailed: get(scansFailed), HandlerPanics: get(handlerPanics),
+		Unanswered: get(unanswered), Scans: get(scans), ScansFailed: get(scansFailed), HandlerPanics: get(handlerPanics),
 	}
 }

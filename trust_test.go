@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway"
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -22,7 +22,7 @@ import (
 // closed within 2 s whatever traffic follows, and nothing is delivered.
 func TestForgedGateways(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := gwtest.NewNetwork()
+		net := gatewaytest.NewNetwork()
 		h, stop := runMemHost(t, net, "backend", gateway.WithSecret(secretA))
 		var replay []byte // a proof that was right once
 		attempt := func(name string, body []byte, makeProof func(welcome []byte) []byte, right bool) {
@@ -185,7 +185,7 @@ func TestTrustedGateways(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(test.from, test.trusted), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				net := gwtest.NewNetwork()
+				net := gatewaytest.NewNetwork()
 				var prefixes []netip.Prefix
 				for _, p := range test.trusted {
 					prefixes = append(prefixes, netip.MustParsePrefix(p))

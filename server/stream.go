@@ -139,8 +139,14 @@ func (c *streamConn) onWait(wait func())                          { c.reader.OnW
 func (c *streamConn) buffered() int                               { return len(c.reader.Bytes()) }
 func (c *streamConn) widen(size int)                              { c.reader.Widen(size) }
 
-// Shutdown ends the stream from this side, where the connection can do that.
-func (c *streamConn) Shutdown(int, string) error {
+// Shutdown ends the stream from this side, where the connection can do that. One of a transport of somebody's own may be able to say
+// why.
+func (c *streamConn) Shutdown(code int, reason string) error {
+	if teller, ok := c.Conn.(interface {
+		Shutdown(code int, reason string) error
+	}); ok {
+		return teller.Shutdown(code, reason)
+	}
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

@@ -1,5 +1,5 @@
-// Package gwtest is what the tests of all packages share: a leak check, servers that run for as long as a test, and a
-// network in memory.
+// Package gwtest is what the tests of all packages share beside gatewaytest: a leak check, servers that run for as long as a test,
+// and what measures.
 package gwtest
 
 import "go.uber.org/goleak"

@@ -1,4 +1,4 @@
-package gwtest_test
+package gatewaytest_test
 
 import (
 	"io"
@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/minotaur-gateway/gateway/internal/gwtest"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 )
 
 // The errors of both ends are those of a socket.
@@ -29,7 +29,7 @@ func TestLinkErrors(t *testing.T) {
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
-			near, far, cut := gwtest.Pair()
+			near, far, cut := gatewaytest.Pair()
 			defer near.Close()
 			defer far.Close()
 			tt.end(near, far, cut)
@@ -48,7 +48,7 @@ func TestLinkErrors(t *testing.T) {
 }
 
 func TestLinkHalfClosed(t *testing.T) {
-	near, far, _ := gwtest.Pair()
+	near, far, _ := gatewaytest.Pair()
 	defer near.Close()
 	defer far.Close()
 	require.NoError(t, near.(interface{ CloseWrite() error }).CloseWrite())
@@ -66,7 +66,7 @@ func TestLinkHalfClosed(t *testing.T) {
 
 func TestLinkDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far, _ := gwtest.Pair()
+		near, far, _ := gatewaytest.Pair()
 		defer near.Close()
 		defer far.Close()
 		begun := time.Now()

@@ -1,4 +1,4 @@
-package gwtest
+package gatewaytest
 
 import (
 	"net"
@@ -18,8 +18,9 @@ const (
 	maxPacket = client.DefaultMaxPacketSize + frame.WriteHeadroom
 )
 
-// Network is a network in memory, with names for addresses. It works in a synctest bubble if it was made there: nothing
-// in it waits for anything but pipes and channels.
+// Network is a network in memory, with names for addresses: any text that is not empty. Packets travel whole, as over TCP with the
+// default framer, one of 1 MiB at most, whatever a server's options say; there are no WebSocket types. It works in a synctest bubble if it was made there: nothing in it
+// waits for anything but pipes and channels. Its methods may be called from any goroutine, and don't block.
 type Network struct {
 	mu        sync.Mutex // guards the rest, and every transport
 	listeners map[string]*transport
@@ -27,6 +28,7 @@ type Network struct {
 	dials     map[string]int
 	live      map[string]map[*link]struct{}
 	last      int // number of the connection dialed last
+	players   uint32
 }
 
 // NewNetwork returns a network on which nobody listens.
@@ -40,15 +42,30 @@ func NewNetwork() *Network {
 // Transport returns a transport for one server, which listens under the name that the server is run with.
 func (n *Network) Transport() server.Transport { return &transport{network: n} }
 
+// Server returns a server, not run yet, that listens on the network under the name that it is run with: for handlers of one's own,
+// gateway.NewGateway or gateway.NewBackend.
+func (n *Network) Server(options ...server.Option) *server.Server {
+	return server.New(server.NetworkTcp, append([]server.Option{server.WithTransport(n.Transport())}, options...)...)
+}
+
 // Client returns a client of the server called addr. Each of its connections has a remote address of its own, "mem:N".
 func (n *Network) Client(addr string) *client.Client {
 	return client.NewClient(&core{network: n, addr: addr})
 }
 
-// ClientFrom returns a client of the server called addr, which sees it come from remote, an ip:port.
+// ClientFrom returns a client of the server called addr, which sees it come from remote. It panics if that is no ip:port.
 func (n *Network) ClientFrom(addr, remote string) *client.Client {
 	from := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(remote))
 	return client.NewClient(&core{network: n, addr: addr, from: from})
+}
+
+// playerAddress returns an address that no player has had: of 198.18.0.0/15, which RFC 2544 keeps for tests.
+func (n *Network) playerAddress() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.players++
+	ip := [4]byte{198, 18 + byte(n.players>>16), byte(n.players >> 8), byte(n.players)}
+	return netip.AddrPortFrom(netip.AddrFrom4(ip), 1024).String()
 }
 
 // Refuse makes dials of addr fail, or succeed again. Connections that are live already stay.
@@ -77,7 +94,7 @@ func (n *Network) Cut(addr string) {
 }
 
 // dial connects to addr and returns the client's end. from is the client's address, nil for a new one.
-func (n *Network) dial(addr string, from net.Addr) (net.Conn, error) {
+func (n *Network) dial(addr string, from net.Addr) (*linkConn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dials[addr]++

@@ -1,4 +1,4 @@
-package gwtest_test
+package gatewaytest_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package gwtest
+package gatewaytest
 
 import (
 	"errors"
@@ -40,6 +40,7 @@ type linkConn struct {
 	in, out       net.Conn
 	local, remote net.Addr
 	closed        atomic.Bool
+	told          atomic.Pointer[CloseError] // by the other end; nil: nothing
 }
 
 func (c *linkConn) Read(p []byte) (int, error) {
@@ -71,6 +72,16 @@ func (c *linkConn) explain(op string, err error) error {
 
 // CloseWrite ends the stream from this side. The other direction goes on.
 func (c *linkConn) CloseWrite() error { return c.out.Close() }
+
+// Shutdown is CloseWrite that tells the other end why.
+func (c *linkConn) Shutdown(code int, reason string) error {
+	other := c.link.near
+	if c == other {
+		other = c.link.far
+	}
+	other.told.Store(&CloseError{Code: code, Reason: reason})
+	return c.CloseWrite()
+}
 
 func (c *linkConn) Close() error {
 	if c.closed.Swap(true) {

@@ -1,4 +1,4 @@
-package gwtest_test
+package gatewaytest_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/minotaur-gateway/gateway/client"
+	"github.com/minotaur-gateway/gateway/gatewaytest"
 	"github.com/minotaur-gateway/gateway/internal/gwtest"
 	"github.com/minotaur-gateway/gateway/server"
 )
@@ -26,7 +27,7 @@ type echo struct {
 	closed chan any
 }
 
-func newEcho(n *gwtest.Network) *echo {
+func newEcho(n *gatewaytest.Network) *echo {
 	e := &echo{
 		Server: server.New(server.NetworkTcp, server.WithTransport(n.Transport()), server.WithLinks(),
 			server.WithMaxPacketSize(client.DefaultMaxPacketSize)),
@@ -54,7 +55,7 @@ func newBot(c *client.Client) *bot {
 
 func TestNetworkCarriesPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := gwtest.NewNetwork()
+		n := gatewaytest.NewNetwork()
 		e := newEcho(n)
 		assert.Equal(t, "tranquillity", gwtest.Serve(t, e.Server, "tranquillity"))
 		b := newBot(n.Client("tranquillity"))
@@ -81,21 +82,21 @@ func TestNetworkEnds(t *testing.T) {
 	reason := errors.New("enough")
 	cases := []struct {
 		name   string
-		end    func(n *gwtest.Network, e *echo, b *bot)
+		end    func(n *gatewaytest.Network, e *echo, b *bot)
 		client error // that its closed event gets
 		server error
 	}{
-		{"client closes", func(_ *gwtest.Network, _ *echo, b *bot) { b.Close() }, nil, nil},
-		{"server closes", func(_ *gwtest.Network, e *echo, _ *bot) { (<-e.opened).Close(reason) }, nil, reason},
-		{"server shuts down", func(_ *gwtest.Network, e *echo, _ *bot) { e.Shutdown() }, nil, server.ErrGoingAway},
-		{"cut", func(n *gwtest.Network, _ *echo, _ *bot) { n.Cut("a") }, syscall.ECONNRESET, syscall.ECONNRESET},
-		{"cut elsewhere", func(n *gwtest.Network, _ *echo, b *bot) { n.Cut("b"); b.Close() }, nil, nil},
+		{"client closes", func(_ *gatewaytest.Network, _ *echo, b *bot) { b.Close() }, nil, nil},
+		{"server closes", func(_ *gatewaytest.Network, e *echo, _ *bot) { (<-e.opened).Close(reason) }, nil, reason},
+		{"server shuts down", func(_ *gatewaytest.Network, e *echo, _ *bot) { e.Shutdown() }, nil, server.ErrGoingAway},
+		{"cut", func(n *gatewaytest.Network, _ *echo, _ *bot) { n.Cut("a") }, syscall.ECONNRESET, syscall.ECONNRESET},
+		{"cut elsewhere", func(n *gatewaytest.Network, _ *echo, b *bot) { n.Cut("b"); b.Close() }, nil, nil},
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
-				n := gwtest.NewNetwork()
+				n := gatewaytest.NewNetwork()
 				e := newEcho(n)
 				gwtest.Serve(t, e.Server, "a")
 				b := newBot(n.Client("a"))
@@ -114,6 +115,34 @@ func TestNetworkEnds(t *testing.T) {
 	}
 }
 
+// A client learns why it was closed, as over WebSocket.
+func TestNetworkTellsWhy(t *testing.T) {
+	bye := &gatewaytest.CloseError{Code: 4000, Reason: "bye"}
+	for _, tt := range []struct {
+		name string
+		end  func(conn *server.Conn)
+		want any // that the closed event gets
+	}{
+		{"closed", func(conn *server.Conn) { conn.Close() }, nil},
+		{"a code of one's own", func(conn *server.Conn) { conn.CloseWith(bye.Code, bye.Reason) }, bye},
+		{"a normal end", func(conn *server.Conn) { conn.CloseWith(1000, "bye") }, nil},
+		{"the server's end", func(conn *server.Conn) { conn.GetServer().Shutdown() }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := gatewaytest.NewNetwork()
+				srv, opened := n.Server(), make(chan *server.Conn, 1)
+				srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { opened <- conn })
+				gatewaytest.Serve(t, srv, "a")
+				b := newBot(n.Client("a"))
+				require.NoError(t, b.Run())
+				tt.end(<-opened)
+				assert.Equal(t, tt.want, <-b.closed)
+			})
+		})
+	}
+}
+
 func assertReason(t *testing.T, want error, got any) {
 	t.Helper()
 	if want == nil {
@@ -126,7 +155,7 @@ func assertReason(t *testing.T, want error, got any) {
 
 func TestNetworkAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := gwtest.NewNetwork()
+		n := gatewaytest.NewNetwork()
 		e := newEcho(n)
 		gwtest.Serve(t, e.Server, "a")
 		assert.Equal(t, "mem", e.Addr().Network())
@@ -147,12 +176,12 @@ func TestNetworkAddresses(t *testing.T) {
 		assert.Equal(t, "10.1.2.3", conns[2].GetIP())
 		assert.Equal(t, "[2001:db8::1]:9", conns[3].GetID())
 	})
-	assert.Panics(t, func() { gwtest.NewNetwork().ClientFrom("a", "nowhere") })
+	assert.Panics(t, func() { gatewaytest.NewNetwork().ClientFrom("a", "nowhere") })
 }
 
 func TestNetworkRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := gwtest.NewNetwork()
+		n := gatewaytest.NewNetwork()
 		c := n.Client("a")
 		require.ErrorIs(t, c.Run(), syscall.ECONNREFUSED, "nobody listens")
 		e := newEcho(n)
@@ -183,7 +212,7 @@ func TestNetworkRefuses(t *testing.T) {
 
 // Many clients come, talk, are cut, and leave at once.
 func TestNetworkConcurrently(t *testing.T) {
-	n := gwtest.NewNetwork()
+	n := gatewaytest.NewNetwork()
 	gwtest.Serve(t, newEcho(n).Server, "a")
 	var wg sync.WaitGroup
 	for i := range 32 {
@@ -209,9 +238,9 @@ func TestNetworkConcurrently(t *testing.T) {
 
 // A client that was closed before it connects doesn't.
 func TestNetworkClosedBeforeDial(t *testing.T) {
-	n := gwtest.NewNetwork()
+	n := gatewaytest.NewNetwork()
 	gwtest.Serve(t, newEcho(n).Server, "a")
-	core := gwtest.NewCore(n, "a")
+	core := gatewaytest.NewCore(n, "a")
 	core.Close()
 	state := make(chan error, 1)
 	core.Run(state, nil)

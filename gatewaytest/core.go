@@ -1,7 +1,8 @@
-package gwtest
+package gatewaytest
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -17,7 +18,7 @@ type core struct {
 	from    net.Addr // what the server sees; nil: another for each connection
 
 	mu     sync.Mutex // guards the rest
-	conn   net.Conn
+	conn   *linkConn
 	closed bool
 }
 
@@ -37,7 +38,12 @@ func (c *core) Run(runState chan<- error, receive func(wst int, packet []byte)) 
 		switch {
 		case err == nil:
 			receive(frame.KindNone, packet)
-		case err == io.EOF || errors.Is(err, net.ErrClosed):
+		case err == io.EOF:
+			if told := conn.told.Load(); told.fault() {
+				panic(told)
+			}
+			return
+		case errors.Is(err, net.ErrClosed):
 			return
 		default:
 			panic(err) // as a Core tells why it has ended
@@ -45,7 +51,7 @@ func (c *core) Run(runState chan<- error, receive func(wst int, packet []byte)) 
 	}
 }
 
-func (c *core) dial() (net.Conn, error) {
+func (c *core) dial() (*linkConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -78,3 +84,15 @@ func (c *core) Close() {
 func (c *core) GetServerAddr() string { return c.addr }
 
 func (c *core) Clone() client.Core { return &core{network: c.network, addr: c.addr, from: c.from} }
+
+// CloseError is why a server, or a gateway for its endpoint, has closed a client: what a WebSocket client would read from a close
+// frame. The client's closed event gets it, unless the code is that of an orderly end: 0, 1000 or 1001.
+type CloseError struct {
+	Code   int
+	Reason string
+}
+
+func (e *CloseError) Error() string { return fmt.Sprintf("close %d: %s", e.Code, e.Reason) }
+
+// fault reports whether the end was no orderly one. nil is nothing.
+func (e *CloseError) fault() bool { return e != nil && e.Code != 0 && e.Code != 1000 && e.Code != 1001 }

@@ -1,0 +1,135 @@
+// Package gatewaytest tests gateways, their handlers and their backends without sockets: on a network in memory, with endpoints that do
+// as they are told, players that say what they expect, and a record of what has happened. All of it works in a testing/synctest bubble
+// too, if it is made there; time is the bubble's then.
+//
+// What waits, waits for Patience at the most, and then fails the test, saying who waited for what, and what has come instead. Functions
+// that can fail the test belong on the test's own goroutine. Everything that is started here has ended when the test has: what was
+// started last ends first.
+//
+// A test makes a Network, fake endpoints on it (NewEndpoint), starts its gateway (Start), and lets players talk (NewPlayer). For code
+// that serves players by itself it starts a server of the network (Serve); for a function that only needs a *server.Conn there is
+// NewConn. The package's own tests show each of them.
+package gatewaytest
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/minotaur-gateway/gateway"
+	"github.com/minotaur-gateway/gateway/server"
+)
+
+// Patience is how long what has to happen is waited for.
+const Patience = 30 * time.Second
+
+const checkInterval = time.Millisecond // of what nobody tells of
+
+// Serve runs srv on addr until the test's end, and returns when it listens. Failing to, and an error of Run, fails the test.
+func Serve(t testing.TB, srv *server.Server, addr string) {
+	t.Helper()
+	_ = run(t, "server at "+addr, srv, srv, addr)
+}
+
+// Start runs gw on addr until the test's end. It returns when gw listens, the scanner was asked for the first time, and each endpoint
+// that it listed has a link: players can be forwarded to it. A gateway that shall not wait for its endpoints is run by its own methods.
+func Start(t testing.TB, gw *gateway.Gateway, addr string) {
+	t.Helper()
+	if gw.Server() == nil {
+		t.Fatalf("gatewaytest: gateway at %s: it has no server", addr)
+	}
+	links := &linked{seen: map[*gateway.Endpoint]bool{}, changed: make(chan struct{}, 1)}
+	gw.RegEndpointConnectOpenedEventHandle(links.note, math.MaxInt)
+	_ = run(t, "gateway at "+addr, gw, gw.Server(), addr)
+	links.await(t, gw, addr)
+}
+
+// runner is a server, or a gateway.
+type runner interface {
+	Run(addr string) error
+	Shutdown()
+}
+
+// run runs r, whose server is srv, until the returned function is called, or the test's end.
+func run(t testing.TB, who string, r runner, srv *server.Server, addr string) (stop func()) {
+	t.Helper()
+	listening, ended := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	srv.RegMessageReadyEvent(func(*server.Server) { once.Do(func() { close(listening) }) }, math.MinInt)
+	go func() { ended <- r.Run(addr) }()
+	select {
+	case <-listening:
+	case err := <-ended:
+		t.Fatalf("gatewaytest: %s ended before it listened: %v", who, err)
+	}
+	stop = sync.OnceFunc(func() {
+		r.Shutdown()
+		if err := <-ended; err != nil {
+			t.Errorf("gatewaytest: %s: Run returned %v", who, err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// linked notes which endpoints have had a link.
+type linked struct {
+	changed chan struct{} // has one when somebody should look again
+
+	mu   sync.Mutex // guards the next
+	seen map[*gateway.Endpoint]bool
+}
+
+func (l *linked) note(_ *gateway.Gateway, e *gateway.Endpoint) {
+	l.mu.Lock()
+	l.seen[e] = true
+	l.mu.Unlock()
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// await blocks until the gateway has scanned, and has had a link to each endpoint it knows.
+func (l *linked) await(t testing.TB, gw *gateway.Gateway, addr string) {
+	t.Helper()
+	limit, check := time.NewTimer(Patience), time.NewTicker(checkInterval)
+	defer limit.Stop()
+	defer check.Stop()
+	for !l.all(gw) {
+		select {
+		case <-l.changed:
+		case <-check.C:
+		case <-limit.C:
+			t.Fatalf("gatewaytest: gateway at %s has waited %v for a link to each endpoint: %s", addr, Patience, l.describe(gw))
+		}
+	}
+}
+
+func (l *linked) all(gw *gateway.Gateway) bool {
+	if gw.Stats().Scans == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := range gw.Endpoints() {
+		if !l.seen[e] {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *linked) describe(gw *gateway.Gateway) string {
+	if stats := gw.Stats(); stats.Scans == 0 {
+		return fmt.Sprintf("no scan has ended, %d have failed", stats.ScansFailed)
+	}
+	var all []string
+	for e := range gw.Endpoints() {
+		all = append(all, fmt.Sprintf("%s at %s has %d", e.GetName(), e.GetAddress(), e.Links()))
+	}
+	return strings.Join(all, ", ")
+}
