@@ -202,6 +202,7 @@ func (l *backlink) sayReady(p *peer) (ready bool, err error) {
 	}
 	l.mu.Unlock()
 	if ready {
+		l.conn.Exempt()
 		err = l.send(append(beginControl(false, ctlReady, 1), byte(l.b.state)))
 	}
 	return ready, err

@@ -40,6 +40,7 @@ func (l *backlink) acceptPlain(data []byte) {
 		p.linkGone()
 		return
 	}
+	l.conn.Exempt()
 	l.b.log.Info("plain gateway linked", "gateway", l.conn.GetID())
 	l.plainPacket(data)
 }

@@ -84,6 +84,9 @@ func (c *connection) endReading(err error) (done <-chan struct{}, theirs bool) {
 	}
 	if theirs = !c.closing.Load(); theirs {
 		c.endsWithLocked(orderly(err))
+		if errors.Is(err, ErrPacketTooLarge) {
+			c.srv.stats.tooLarge.Add(1)
+		}
 	}
 	c.endContextLocked()
 	c.out.Abort(ErrConnClosed)
@@ -144,8 +147,11 @@ func awaitFor(done <-chan struct{}, d time.Duration) bool {
 
 // faultCode is the close code for a peer that broke a rule, 0 for other ends.
 func faultCode(err error) int {
-	if errors.Is(err, ErrMessageType) {
+	switch {
+	case errors.Is(err, ErrMessageType):
 		return codeUnsupported
+	case errors.Is(err, ErrRateLimited):
+		return codePolicyViolation
 	}
 	return wsio.CodeOf(err)
 }

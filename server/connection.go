@@ -31,6 +31,8 @@ type connection struct {
 	link       bool      // it is the layer's; set once, before others know of the connection
 	undecided  bool      // its first packet tells what it is; on an event loop only, and its goroutine's
 	eager      bool      // pc can write without waiting
+	exempt     bool      // its address doesn't count in the limits any more; the reading goroutine's
+	guard      *guard    // nil: nothing to remember; the reading goroutine's
 	attachment atomic.Value
 	kind       atomic.Int32 // WebSocket type that the peer used last
 	closing    atomic.Bool
@@ -121,13 +123,19 @@ func (c *connection) end() any {
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.
 func (c *connection) serve() {
 	defer c.srv.forget(c)
+	c.holdBack()
 	switch role, first, err := c.decide(); {
-	case role == roleClient:
+	case role == roleClient && c.held() == nil:
 		c.serveClient(first)
+	case role == roleClient:
+		if c.knock(first) {
+			c.serveClient(nil)
+		}
 	case role == roleLink:
 		c.finishReading(c.readLink(first))
 		c.srv.layer.Ended(c.detached(), c.outcome())
 	default:
+		c.letGo()
 		c.finishReading(err)
 	}
 }
@@ -140,9 +148,7 @@ func (c *connection) serveClient(first *event) {
 	}
 	c.post(event{call: func() { c.srv.handleOpened(c.detached()) }})
 	if first != nil {
-		c.srv.stats.received.Add(1)
-		c.kind.Store(int32(first.view.wst))
-		c.deliver(first.view, first.packet)
+		c.received(first.view.wst, first.packet)
 	}
 	c.finishReading(c.read())
 	done := make(chan struct{})
@@ -182,21 +188,39 @@ func (c *connection) read() error {
 
 // received counts a client's packet, and lets it happen in its turn.
 func (c *connection) received(kind int, packet []byte) {
+	if c.heard(kind, packet) {
+		// A view of its own for each packet: a handler may have kept the last one, and what this packet's handlers set
+		// must not show there.
+		c.deliver(c.messageView(kind), packet)
+	}
+}
+
+// heard counts a client's packet, and reports whether it is to be handled.
+func (c *connection) heard(kind int, packet []byte) bool {
 	c.srv.stats.received.Add(1)
 	if c.closing.Load() {
 		c.srv.stats.discarded.Add(1)
-		return
+		return false
+	}
+	if c.tooFast(len(packet)) {
+		c.srv.stats.discarded.Add(1)
+		if c.close(closeReason{err: ErrRateLimited, code: codePolicyViolation, text: "too much at once"}) {
+			c.srv.stats.tooFast.Add(1)
+		}
+		return false
 	}
 	if len(packet) > c.srv.opts.warnSize {
 		c.srv.log().Warn("large packet received", "conn", c.id, "bytes", len(packet))
 	}
 	c.kind.Store(int32(kind))
-	// A view of its own for each packet: a handler may have kept the last one, and what this packet's handlers set
-	// must not show there.
-	c.deliver(c.messageView(kind), packet)
+	return true
 }
 
 func (c *connection) deliver(view *Conn, packet []byte) {
+	if g := c.held(); g != nil {
+		g.hold(view, packet)
+		return
+	}
 	if c.box == nil && c.carried == nil {
 		c.srv.handlePacket(view, packet)
 		return
@@ -206,14 +230,22 @@ func (c *connection) deliver(view *Conn, packet []byte) {
 		c.carried.turn.rest()
 		return
 	}
-	if size := int64(mailboxSize(packet)); c.waiting.Add(size) > mailboxBytes && c.waiting.Load() > size {
-		c.waiting.Add(-size)
-		c.srv.stats.mailbox.Add(1)
-		c.srv.stats.discarded.Add(1)
-		c.close(closeReason{err: ErrMailboxFull, code: codePolicyViolation, text: "too many packets"})
-		return
+	if c.waits(packet) {
+		c.post(event{view: view, packet: packet})
 	}
-	c.post(event{view: view, packet: packet})
+}
+
+// waits counts a packet that has to wait, and reports whether there is room for it. If not, the connection is closed.
+func (c *connection) waits(packet []byte) bool {
+	size := int64(mailboxSize(packet))
+	if c.waiting.Add(size) <= mailboxBytes || c.waiting.Load() <= size {
+		return true
+	}
+	c.waiting.Add(-size)
+	c.srv.stats.mailbox.Add(1)
+	c.srv.stats.discarded.Add(1)
+	c.close(closeReason{err: ErrMailboxFull, code: codePolicyViolation, text: "too many packets"})
+	return false
 }
 
 // detached returns a view that is no message's, with the type that the peer used last: what one caller changes in it

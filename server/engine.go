@@ -213,12 +213,13 @@ type loopClient struct {
 	ws   wsProtocol
 }
 
-// accept takes a plain socket that was just accepted, or upgraded, and hands it over as a connection of one of the loops.
+// accept takes a plain socket that has come (see Server.come), and hands it over as a connection of one of the loops.
 func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) {
 	remote := compact(conn.RemoteAddr())
 	fd, err := loop.Detach(conn)
 	if err != nil {
 		a.srv.log().Warn("connection lost", "conn", remote.String(), "err", err)
+		a.srv.goAway(remote)
 		return
 	}
 	c := &loopClient{connection: connection{addr: remote}, loop: loopConn{protocol: other, on: ls.least(), style: style}}
@@ -228,5 +229,5 @@ func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protoc
 	}
 	c.loop.c = &c.connection
 	c.loop.Init(c.loop.on.Loop, fd, &c.loop)
-	a.Accept(&c.loop)
+	a.srv.take(&c.loop)
 }

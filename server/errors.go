@@ -36,6 +36,11 @@ var (
 	ErrNoGateway = errors.New("server: not a gateway's client")
 	// ErrMailboxFull closes a connection that sends faster than its handlers work (WithAsyncHandlers, WithSerialHandlers).
 	ErrMailboxFull = fmt.Errorf("server: mailbox full: packets arrive faster than they are handled: %w", net.ErrClosed)
+	// ErrRateLimited closes a connection that sends more than WithPacketRate or WithByteRate let it.
+	ErrRateLimited = fmt.Errorf("server: more packets or bytes than the rate allows: %w", net.ErrClosed)
+	// ErrNotAdmitted closes a connection that WithAdmission's function did not let in, or not in time. It is what the connection's
+	// context gives as the cause: such a connection has no closed event.
+	ErrNotAdmitted = fmt.Errorf("server: not admitted: %w", net.ErrClosed)
 	// ErrHandlerPanic closes a connection one of whose handlers panicked.
 	ErrHandlerPanic = fmt.Errorf("server: handler panicked: %w", net.ErrClosed)
 	// ErrGoingAway closes connections at Shutdown.

@@ -95,14 +95,17 @@ func (c *connection) decide() (r role, first *event, err error) {
 	return roleClient, &event{view: newConn(c, kind), packet: packet}, nil
 }
 
-// admit makes the connection a client, which is online.
+// admit makes the connection a client, which is online unless it is held back.
 func (c *connection) admit() {
 	c.limit(c.srv.opts.maxPacket + c.srv.opts.headroom)
-	c.srv.admit(c)
+	if c.held() == nil {
+		c.srv.admit(c)
+	}
 }
 
 // become makes the connection a link: its packets and its queue are a link's.
 func (c *connection) become() {
+	c.letGo()
 	c.link = true
 	c.limit(max(c.srv.opts.maxPacket, linkPacketSize) + frame.WriteHeadroom)
 	c.out.Bound(max(linkQueueBytes, c.srv.opts.queueBytes), max(linkQueueCount, c.srv.opts.queuePackets))

@@ -6,9 +6,12 @@ import "github.com/minotaur-gateway/gateway/internal/frame"
 
 // start runs the opened handlers, or waits for what the first packet tells.
 func (c *connection) start() {
+	c.holdBack()
 	switch c.claimed() {
 	case ClaimClient:
-		c.openClient()
+		if c.held() == nil {
+			c.openClient()
+		}
 	case ClaimTaken:
 		c.become()
 	default:
@@ -49,7 +52,9 @@ func (c *connection) decideBy(kind int, packet []byte) error {
 	if err := c.vetFirst(kind, packet); err != nil {
 		return err
 	}
-	c.openClient()
+	if c.held() == nil {
+		c.openClient()
+	}
 	c.received(kind, packet)
 	return nil
 }
@@ -69,7 +74,9 @@ func (c *connection) endOnLoop(err error) (told bool) {
 		c.srv.layer.Ended(c.detached(), c.outcome())
 		c.srv.forget(c)
 	case !c.client.Load():
-		c.srv.forget(c)
+		if c.leaveGate() {
+			c.srv.forget(c)
+		}
 	case c.box != nil:
 		c.post(event{call: c.closeOnLoop})
 	default: // not here: closed handlers may wait for deliveries that are under way

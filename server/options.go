@@ -71,6 +71,9 @@ type options struct {
 	engine       Engine
 	eventLoops   int    // how many; 0: the default
 	loops        *loops // of the Run going on; nil: goroutines serve
+	limits       limits
+	admit        Admission // nil: everybody is let in
+	admitWithin  time.Duration
 	async        bool
 	serial       bool
 
@@ -87,7 +90,7 @@ func defaultOptions() options {
 	return options{
 		logger: slog.Default(), shutdown: DefaultShutdownTimeout, writeTimeout: DefaultWriteTimeout,
 		warnSize: DefaultPacketWarnSize, maxPacket: DefaultMaxPacketSize, queuePackets: DefaultConnWriteBufferSize,
-		queueBytes: DefaultConnWriteBufferBytes, framer: frame.Default(), wsDeadline: DefaultWebsocketReadDeadline,
+		limits: limits{connections: DefaultMaxConnections}, queueBytes: DefaultConnWriteBufferBytes, framer: frame.Default(), wsDeadline: DefaultWebsocketReadDeadline,
 	}
 }
 

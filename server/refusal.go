@@ -1,6 +1,9 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Refusal is why a connection was not let in.
 type Refusal string
@@ -9,27 +12,57 @@ type Refusal string
 const (
 	RefusedShutdown  Refusal = "shutting down"
 	RefusedHandshake Refusal = "handshake failed" // of TLS, HTTP or a proxy, or it took too long
+
+	RefusedTotal         Refusal = "too many connections"                  // WithMaxConnections
+	RefusedAddress       Refusal = "too many connections from the address" // WithMaxConnectionsPerAddress
+	RefusedPrefix        Refusal = "too many connections from the network" // WithMaxConnectionsPerPrefix
+	RefusedRate          Refusal = "too many new connections"              // WithConnectionRate
+	RefusedAdmission     Refusal = "not admitted"                          // WithAdmission: its function said so, or panicked
+	RefusedAdmissionTime Refusal = "not admitted in time"                  // WithAdmission: the deadline passed
 )
 
 // refusals lists every Refusal, in the order of their counters.
-var refusals = [...]Refusal{RefusedShutdown, RefusedHandshake}
+var refusals = [...]Refusal{
+	RefusedShutdown, RefusedHandshake,
+	RefusedTotal, RefusedAddress, RefusedPrefix, RefusedRate, RefusedAdmission, RefusedAdmissionTime,
+}
 
 // refusalCounters counts the connections that were not let in.
-type refusalCounters [len(refusals)]atomic.Uint64
+type refusalCounters [len(refusals)]refusalCounter
 
-func (c *refusalCounters) add(r Refusal) {
+// refusalCounter counts those of one reason.
+type refusalCounter struct {
+	count atomic.Uint64
+	told  atomic.Uint64 // of these, how many the log knows of
+	at    atomic.Int64  // when it was told last, since the server was made; 0: never
+}
+
+func (c *refusalCounters) of(r Refusal) *refusalCounter {
 	for i := range refusals {
 		if refusals[i] == r {
-			c[i].Add(1)
-			return
+			return &c[i]
 		}
 	}
+	panic("server: unknown refusal " + string(r))
+}
+
+func (c *refusalCounters) add(r Refusal) { c.of(r).count.Add(1) }
+
+// refuse is add at a time since the server was made. Once a second it is to be told to the log how many there were since it last was.
+func (c *refusalCounters) refuse(r Refusal, now time.Duration) (count uint64, tell bool) {
+	of := c.of(r)
+	n := of.count.Add(1)
+	last := of.at.Load()
+	if last != 0 && now-time.Duration(last) < time.Second || !of.at.CompareAndSwap(last, int64(now)+1) {
+		return 0, false
+	}
+	return n - of.told.Swap(n), true
 }
 
 // all returns the counters that aren't 0, and their sum.
 func (c *refusalCounters) all() (byReason map[Refusal]uint64, sum uint64) {
 	for i, r := range refusals {
-		n := c[i].Load()
+		n := c[i].count.Load()
 		if n == 0 {
 			continue
 		}

@@ -86,8 +86,8 @@ func (s *Server) start(ctx context.Context, src source) (*life, error) {
 
 // prepare makes the server accept from src.
 func (s *Server) prepare(l *life, src source) error {
-	if s.opts.err != nil {
-		return s.opts.err
+	if err := s.opts.check(); err != nil {
+		return err
 	}
 	if layer, ok := s.layer.(interface{ Err() error }); ok && layer.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrBadOption, layer.Err())

@@ -26,6 +26,7 @@ type Server struct {
 	stats   counters
 	layer   Layer // static after SetLayer; nil: every connection is a client
 	made    time.Time
+	door    door
 
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
@@ -39,6 +40,7 @@ type Server struct {
 	online     map[string]*connection
 	apart      map[string]*connection // links, and connections of which it isn't known yet what they are
 	serial     uint64                 // numbers connections without an address
+	answers    int                    // refusals that are being told
 	serving    sync.WaitGroup
 	box        *mailbox // WithSerialHandlers: of the Run going on
 }
@@ -130,6 +132,8 @@ type Stats struct {
 	WritesFailed       uint64             // packets given to Write that were not written; their callbacks got the error
 	SlowConsumers      uint64             // connections closed because their outbound queue was full
 	MailboxesFull      uint64             // connections closed because they sent faster than they were handled
+	RateLimited        uint64             // connections closed because they sent more than WithPacketRate or WithByteRate let them
+	PacketsTooLarge    uint64             // connections closed because of one
 	PacketsDiscarded   uint64             // read from connections that were closing already
 	HandlerPanics      uint64             // recovered
 	ConnectionsRefused uint64             // not let in, for whatever reason
@@ -137,7 +141,7 @@ type Stats struct {
 }
 
 type counters struct {
-	opened, closed, received, written, aborted, failed, slow, mailbox, discarded, panics atomic.Uint64
+	opened, closed, received, written, aborted, failed, slow, mailbox, tooFast, tooLarge, discarded, panics atomic.Uint64
 
 	refusals refusalCounters
 }
@@ -149,20 +153,40 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Opened: c.opened.Load(), Closed: c.closed.Load(), PacketsReceived: c.received.Load(),
 		PacketsWritten: c.written.Load(), PacketsAborted: c.aborted.Load(), WritesFailed: c.failed.Load(),
-		SlowConsumers: c.slow.Load(), MailboxesFull: c.mailbox.Load(), PacketsDiscarded: c.discarded.Load(),
+		SlowConsumers: c.slow.Load(), MailboxesFull: c.mailbox.Load(), RateLimited: c.tooFast.Load(), PacketsTooLarge: c.tooLarge.Load(), PacketsDiscarded: c.discarded.Load(),
 		HandlerPanics: c.panics.Load(), ConnectionsRefused: refused, Refusals: refusals,
 	}
 }
 
 func (s *Server) log() *slog.Logger { return s.opts.logger }
 
-// accept registers pc and starts its goroutine. It reports false where pc was refused, and closed.
+// accept lets pc in, and reports false where it was refused, and closed.
 func (s *Server) accept(pc PacketConn) bool {
+	if r := s.come(pc.RemoteAddr()); r != "" {
+		s.turnAway(pc, r)
+		return false
+	}
+	return s.take(pc)
+}
+
+// acceptArrived is accept for a connection that has arrived before, when its handshake began.
+func (s *Server) acceptArrived(pc PacketConn) bool {
+	if r := s.enter(pc.RemoteAddr()); r != "" {
+		s.depart()
+		s.turnAway(pc, r)
+		return false
+	}
+	return s.take(pc)
+}
+
+// take registers pc, which has arrived and entered, and starts its goroutine. It reports false where pc was refused, and closed.
+func (s *Server) take(pc PacketConn) bool {
 	c := newConnection(s, pc)
 	s.mu.Lock()
 	if !s.accepting {
 		s.mu.Unlock()
 		s.stats.refusals.add(RefusedShutdown)
+		s.goAway(c.addr)
 		if c.onLoop != nil {
 			c.onLoop.abandon()
 		} else {
@@ -173,7 +197,7 @@ func (s *Server) accept(pc PacketConn) bool {
 	c.id = s.newIDLocked(c.addr)
 	s.giveBoxLocked(c)
 	s.apart[c.id] = c
-	if s.layer == nil {
+	if s.layer == nil && s.opts.admit == nil {
 		s.admitLocked(c)
 	}
 	s.serving.Add(1)
@@ -233,6 +257,12 @@ func (s *Server) forget(c *connection) {
 	s.mu.Unlock()
 	if c.client.Load() {
 		s.stats.closed.Add(1)
+	}
+	if c.carried == nil {
+		if !c.exempt {
+			s.leave(c.addr)
+		}
+		s.depart()
 	}
 	s.serving.Done()
 }

@@ -58,8 +58,7 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 			return err
 		}
 		if secure, ok := conn.(*tls.Conn); ok {
-			t.shakes.Add(1)
-			go t.handshake(secure, acceptor)
+			t.shake(secure, acceptor)
 			continue
 		}
 		t.accept(acceptor, conn)
@@ -72,7 +71,23 @@ func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
 		acceptor.Accept(newStreamConn(conn, t.opts))
 		return
 	}
+	if r := acceptor.srv.come(conn.RemoteAddr()); r != "" {
+		acceptor.srv.turnAway(newStreamConn(conn, t.opts), r)
+		return
+	}
 	t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style)
+}
+
+// shake begins a handshake, which counts as a connection.
+func (t *streamTransport) shake(conn *tls.Conn, acceptor *Acceptor) {
+	if r := acceptor.srv.arrive(); r != "" {
+		// No answer without a handshake, which costs more than a connection that is let in.
+		acceptor.srv.refuse(r, conn.RemoteAddr())
+		conn.NetConn().Close()
+		return
+	}
+	t.shakes.Add(1)
+	go t.handshake(conn, acceptor)
 }
 
 func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
@@ -80,12 +95,13 @@ func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
 	ctx, cancel := context.WithTimeout(t.ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
+		acceptor.srv.depart()
 		acceptor.srv.stats.refusals.add(RefusedHandshake)
 		t.opts.logger.Debug("tls handshake failed", "conn", conn.RemoteAddr().String(), "err", err)
 		conn.Close()
 		return
 	}
-	acceptor.Accept(newStreamConn(conn, t.opts))
+	acceptor.srv.acceptArrived(newStreamConn(conn, t.opts))
 }
 
 func (t *streamTransport) Close() error {

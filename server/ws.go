@@ -23,7 +23,7 @@ type wsTransport struct {
 	http     *http.Server
 
 	closing atomic.Bool
-	mute    sync.Map       // net.Conn to *atomic.Bool: connections that are net/http's, and whether they have made no request yet
+	visits  sync.Map       // of *visit by net.Conn: the connections that are net/http's
 	conns   sync.WaitGroup // connections that are net/http's, or whose upgrade is under way; added to and waited for by Serve's goroutine alone
 }
 
@@ -37,7 +37,7 @@ func newWSTransport(opts options) *wsTransport {
 	t.http = &http.Server{
 		Handler: t, ReadHeaderTimeout: handshakeTimeout, ReadTimeout: handshakeTimeout, WriteTimeout: handshakeTimeout,
 		IdleTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
-		ConnState: t.count, ConnContext: t.mark,
+		ConnState: t.count, ConnContext: t.meet,
 	}
 	return t
 }
@@ -88,17 +88,6 @@ func (t *wsTransport) Close() error {
 	return err
 }
 
-// muteKey is the key of a connection's *atomic.Bool, which is in mute, in the context of its requests.
-type muteKey struct{}
-
-// mark notes that a connection has made no request yet.
-func (t *wsTransport) mark(ctx context.Context, conn net.Conn) context.Context {
-	mute := new(atomic.Bool)
-	mute.Store(true)
-	t.mute.Store(conn, mute)
-	return context.WithValue(ctx, muteKey{}, mute)
-}
-
 // count keeps conns: net/http tells of a connection's beginning on the goroutine that accepts, before anything else. The
 // end of one that is upgraded is ServeHTTP's.
 func (t *wsTransport) count(conn net.Conn, state http.ConnState) {
@@ -106,19 +95,17 @@ func (t *wsTransport) count(conn net.Conn, state http.ConnState) {
 	case http.StateNew:
 		t.conns.Add(1)
 	case http.StateHijacked:
-		t.mute.Delete(conn)
+		t.part(conn, true)
 	case http.StateClosed:
-		if mute, ok := t.mute.LoadAndDelete(conn); ok && mute.(*atomic.Bool).Load() {
-			t.acceptor.srv.stats.refusals.add(RefusedHandshake)
-		}
+		t.part(conn, false)
 		t.conns.Done()
 	}
 }
 
 // ServeHTTP upgrades a request for the transport's path.
 func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if mute, ok := r.Context().Value(muteKey{}).(*atomic.Bool); ok {
-		mute.Store(false)
+	if v := visitOf(r); v != nil {
+		v.asked.Store(true)
 	}
 	if t.path != "" && r.URL.Path != t.path {
 		t.upgrader.refused(r, fmt.Errorf("path is not %q", t.path))

@@ -47,6 +47,10 @@ func (s *wsSide) Heard(kind int) error {
 	if types := s.srv.opts.wsTypes; kind < frame.KindClose && len(types) > 0 && !slices.Contains(types, kind) {
 		return ErrMessageType
 	}
+	if c := (*connection)(s); kind > frame.KindClose && c.tooFast(0) {
+		c.srv.stats.tooFast.Add(1)
+		return ErrRateLimited
+	}
 	return nil
 }
 

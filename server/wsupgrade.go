@@ -72,36 +72,61 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)
 		return false
 	}
+	arrived, ok := u.letIn(w, r)
+	if !ok {
+		return false
+	}
+	hijacked, taken := u.upgradeEntered(w, r, head)
+	if !taken {
+		u.acceptor.srv.leave(requestAddr(r.RemoteAddr))
+		if arrived || hijacked { // else it is net/http's still
+			u.acceptor.srv.depart()
+		}
+	}
+	return hijacked
+}
+
+// upgradeEntered is upgrade for a connection that has been let in. taken: it is the server's to count.
+func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte) (hijacked, taken bool) {
 	query := r.URL.Query()
 	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout}
 	ws, err := u.gorilla.Upgrade(hijacker, r, nil)
 	if err != nil {
 		u.refused(r, err)
-		return hijacker.conn != nil
+		return hijacker.conn != nil, false
 	}
 	if err := u.initialize(w, r, ws); err != nil {
 		u.opts.logger.Debug("websocket initializer refused", "conn", r.RemoteAddr, "err", err)
 		ws.Close()
-		return true
+		return true, false
 	}
 	if u.opts.wsCompression != 0 {
 		ws.SetCompressionLevel(u.opts.wsCompression)
 	}
 	ws.EnableWriteCompression(u.opts.wsCompress)
-	u.accept(ws, hijacker.conn, head, query)
-	return true
+	u.accept(ws, hijacker.conn, head, query, requestAddr(r.RemoteAddr))
+	return true, true
 }
 
 // accept hands over an upgraded connection. gorilla goes on with it where its messages may be compressed, or the user's own code has
-// touched it, or may have: else it has done its part.
-func (u *upgrader) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values) {
+// touched it, or may have: else it has done its part. The connection has entered as entered.
+func (u *upgrader) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values, entered net.Addr) {
+	refusal := u.acceptor.srv.reenter(entered, gather.RemoteAddr())
+	take := func(pc PacketConn) {
+		if refusal == "" {
+			u.acceptor.srv.take(pc)
+			return
+		}
+		u.acceptor.srv.depart()
+		u.acceptor.srv.turnAway(pc, refusal)
+	}
 	if u.gorilla.EnableCompression || u.opts.wsUpgrader != nil || u.opts.wsInit != nil {
-		u.acceptor.Accept(newWSConn(ws, gather, head, query, u.opts))
+		take(newWSConn(ws, gather, head, query, u.opts))
 		return
 	}
 	protocol := newWSProtocol(&upgrade{head, query, ws.Subprotocol()}, &u.opts)
-	if u.opts.loops == nil || frame.SocketOf(gather.Conn) == nil {
-		u.acceptor.Accept(newRawConn(gather.Conn, protocol, &u.opts))
+	if u.opts.loops == nil || frame.SocketOf(gather.Conn) == nil || refusal != "" {
+		take(newRawConn(gather.Conn, protocol, &u.opts))
 		return
 	}
 	u.opts.loops.accept(u.acceptor, gather.Conn, &protocol, nil, &frames)

@@ -1,0 +1,37 @@
+package server
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// guard is what limits and admission have to remember of one connection. One that has said nothing yet, or never may say too much, has
+// none. It is owned by the goroutine that reads.
+type guard struct {
+	gate    *gate         // nil: the connection isn't held back
+	packets *rate.Limiter // nil: no limit, or nothing has come, as in the next
+	bytes   *rate.Limiter
+}
+
+// guarded returns the connection's guard, which it has from now on.
+func (c *connection) guarded() *guard {
+	if c.guard == nil {
+		c.guard = &guard{}
+	}
+	return c.guard
+}
+
+// tooFast counts what a client has sent, and reports whether it was more than it may. size is a packet's, 0 for what is none.
+func (c *connection) tooFast(size int) bool {
+	l := &c.srv.opts.limits
+	if !l.packets.limits() && !l.bytes.limits() || c.link {
+		return false
+	}
+	g := c.guarded()
+	if g.packets == nil && g.bytes == nil {
+		g.packets, g.bytes = l.packets.limiter(), l.bytes.limiter()
+	}
+	now := time.Now()
+	return g.packets != nil && !g.packets.AllowN(now, 1) || g.bytes != nil && !g.bytes.AllowN(now, size)
+}
