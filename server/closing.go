@@ -147,11 +147,8 @@ func awaitFor(done <-chan struct{}, d time.Duration) bool {
 
 // faultCode is the close code for a peer that broke a rule, 0 for other ends.
 func faultCode(err error) int {
-	switch {
-	case errors.Is(err, ErrMessageType):
+	if errors.Is(err, ErrMessageType) {
 		return codeUnsupported
-	case errors.Is(err, ErrRateLimited):
-		return codePolicyViolation
 	}
 	return wsio.CodeOf(err)
 }

@@ -204,9 +204,6 @@ func (c *connection) heard(kind int, packet []byte) bool {
 	}
 	if c.tooFast(len(packet)) {
 		c.srv.stats.discarded.Add(1)
-		if c.close(closeReason{err: ErrRateLimited, code: codePolicyViolation, text: "too much at once"}) {
-			c.srv.stats.tooFast.Add(1)
-		}
 		return false
 	}
 	if len(packet) > c.srv.opts.warnSize {

@@ -25,4 +25,12 @@ const (
 	LingerTimeout    = lingerTimeout
 	MailboxBytes     = mailboxBytes
 	MaxRequestHead   = maxRequestHead
+	MaxAnswers       = maxAnswers
 )
+
+// Counted returns what a server's limits know of: the connections that are there, and the addresses and prefixes that they come from.
+func Counted(s *Server) (present, addresses, prefixes int) {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return int(s.door.present.Load()), len(s.door.addresses), len(s.door.prefixes)
+}

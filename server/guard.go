@@ -22,7 +22,8 @@ func (c *connection) guarded() *guard {
 	return c.guard
 }
 
-// tooFast counts what a client has sent, and reports whether it was more than it may. size is a packet's, 0 for what is none.
+// tooFast counts what a client has sent, and reports whether it was more than it may, which closes it: on a stream nobody else can have
+// sent it. size is a packet's, 0 for what is none.
 func (c *connection) tooFast(size int) bool {
 	l := &c.srv.opts.limits
 	if !l.packets.limits() && !l.bytes.limits() || c.link {
@@ -33,5 +34,11 @@ func (c *connection) tooFast(size int) bool {
 		g.packets, g.bytes = l.packets.limiter(), l.bytes.limiter()
 	}
 	now := time.Now()
-	return g.packets != nil && !g.packets.AllowN(now, 1) || g.bytes != nil && !g.bytes.AllowN(now, size)
+	if (g.packets == nil || g.packets.AllowN(now, 1)) && (g.bytes == nil || g.bytes.AllowN(now, size)) {
+		return false
+	}
+	if c.close(closeReason{err: ErrRateLimited, code: codePolicyViolation, text: "too much at once"}) {
+		c.srv.stats.tooFast.Add(1)
+	}
+	return true
 }

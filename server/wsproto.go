@@ -47,9 +47,8 @@ func (s *wsSide) Heard(kind int) error {
 	if types := s.srv.opts.wsTypes; kind < frame.KindClose && len(types) > 0 && !slices.Contains(types, kind) {
 		return ErrMessageType
 	}
-	if c := (*connection)(s); kind > frame.KindClose && c.tooFast(0) {
-		c.srv.stats.tooFast.Add(1)
-		return ErrRateLimited
+	if kind > frame.KindClose {
+		(*connection)(s).tooFast(0) // which closes it by itself
 	}
 	return nil
 }
