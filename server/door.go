@@ -51,7 +51,7 @@ func (s *Server) enter(addr net.Addr) Refusal {
 	d := &s.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch prefix := prefixOf(ip); {
+	switch prefix := networkOf(ip); {
 	case l.perAddress > 0 && d.addresses[ip] >= l.perAddress:
 		return RefusedAddress
 	case l.perPrefix > 0 && d.prefixes[prefix] >= l.perPrefix:
@@ -75,7 +75,7 @@ func (s *Server) leave(addr net.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	countDown(d.addresses, ip)
-	countDown(d.prefixes, prefixOf(ip))
+	countDown(d.prefixes, networkOf(ip))
 }
 
 func countDown(m map[netip.Addr]int, key netip.Addr) {
@@ -126,8 +126,8 @@ func ipOf(addr net.Addr) netip.Addr {
 	return ap.Addr().WithZone("").Unmap()
 }
 
-// prefixOf returns the first address of the prefix that ip is in: /24 of IPv4, /64 of IPv6.
-func prefixOf(ip netip.Addr) netip.Addr {
+// networkOf returns the first address of the prefix that ip is in: /24 of IPv4, /64 of IPv6.
+func networkOf(ip netip.Addr) netip.Addr {
 	bits := 64
 	if ip.Is4() {
 		bits = 24
