@@ -241,7 +241,7 @@ func newHost(e *Endpoint, options ...server.Option) *host {
 // start runs the server.
 func (h *host) start() {
 	h.endpoint.t.Helper()
-	h.shutdown = run(h.endpoint.t, h.endpoint.who, h.srv, h.srv, h.endpoint.addr)
+	h.shutdown = run(h.endpoint.t, h.endpoint.who, h.srv, h.endpoint.addr)
 	h.endpoint.t.Cleanup(h.end) // before that stops it: a slow endpoint shall not keep the test
 }
 

@@ -79,7 +79,7 @@ func TestFailures(t *testing.T) {
 		{"an address in use", func(t testing.TB, network *gatewaytest.Network) {
 			gatewaytest.Serve(t, network.Server(), "gate")
 			gatewaytest.Start(t, gateway.NewGateway(network.Server(), none), "gate")
-		}, "gatewaytest: gateway at gate ended before it listened: listen mem gate: address already in use", 0},
+		}, "gatewaytest: gateway at gate: listen mem gate: address already in use", 0},
 		{"a dead endpoint", func(t testing.TB, network *gatewaytest.Network) {
 			one := gatewaytest.NewEndpoint(t, network, "game", "game-1")
 			two := gateway.NewEndpoint("game", network.Client("game-2"))

@@ -12,6 +12,7 @@
 package gatewaytest
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -28,47 +29,40 @@ const Patience = 30 * time.Second
 
 const checkInterval = time.Millisecond // of what nobody tells of
 
-// Serve runs srv on addr until the test's end, and returns when it listens. Failing to, and an error of Run, fails the test.
+// Serve runs srv on addr until the test's end, and returns when it listens. Failing to listen, and whatever
+// else Wait returns, fails the test.
 func Serve(t testing.TB, srv *server.Server, addr string) {
 	t.Helper()
-	_ = run(t, "server at "+addr, srv, srv, addr)
+	_ = run(t, "server at "+addr, srv, addr)
 }
 
 // Start runs gw on addr until the test's end. It returns when gw listens, the scanner was asked for the first time, and each endpoint
 // that it listed has a link: players can be forwarded to it. A gateway that shall not wait for its endpoints is run by its own methods.
 func Start(t testing.TB, gw *gateway.Gateway, addr string) {
 	t.Helper()
-	if gw.Server() == nil {
-		t.Fatalf("gatewaytest: gateway at %s: it has no server", addr)
-	}
 	links := &linked{seen: map[*gateway.Endpoint]bool{}, changed: make(chan struct{}, 1)}
 	gw.RegEndpointConnectOpenedEventHandle(links.note, math.MaxInt)
-	_ = run(t, "gateway at "+addr, gw, gw.Server(), addr)
+	_ = run(t, "gateway at "+addr, gw, addr)
 	links.await(t, gw, addr)
 }
 
 // runner is a server, or a gateway.
 type runner interface {
-	Run(addr string) error
+	Start(ctx context.Context, addr ...string) error
 	Shutdown()
+	Wait() error
 }
 
-// run runs r, whose server is srv, until the returned function is called, or the test's end.
-func run(t testing.TB, who string, r runner, srv *server.Server, addr string) (stop func()) {
+// run runs r until the returned function is called, or the test's end.
+func run(t testing.TB, who string, r runner, addr string) (stop func()) {
 	t.Helper()
-	listening, ended := make(chan struct{}), make(chan error, 1)
-	var once sync.Once
-	srv.RegMessageReadyEvent(func(*server.Server) { once.Do(func() { close(listening) }) }, math.MinInt)
-	go func() { ended <- r.Run(addr) }()
-	select {
-	case <-listening:
-	case err := <-ended:
-		t.Fatalf("gatewaytest: %s ended before it listened: %v", who, err)
+	if err := r.Start(context.Background(), addr); err != nil {
+		t.Fatalf("gatewaytest: %s: %v", who, err)
 	}
 	stop = sync.OnceFunc(func() {
 		r.Shutdown()
-		if err := <-ended; err != nil {
-			t.Errorf("gatewaytest: %s: Run returned %v", who, err)
+		if err := r.Wait(); err != nil {
+			t.Errorf("gatewaytest: %s: %v", who, err)
 		}
 	})
 	t.Cleanup(stop)
