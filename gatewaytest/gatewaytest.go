@@ -6,9 +6,21 @@
 // that can fail the test belong on the test's own goroutine. Everything that is started here has ended when the test has: what was
 // started last ends first.
 //
-// A test makes a Network, fake endpoints on it (NewEndpoint), starts its gateway (Start), and lets players talk (NewPlayer). For code
-// that serves players by itself it starts a server of the network (Serve); for a function that only needs a *server.Conn there is
-// NewConn. The package's own tests show each of them.
+// A gateway is tested as it is, by what reaches it and what it does:
+//
+//	network := gatewaytest.NewNetwork()
+//	game := gatewaytest.NewEndpoint(t, network, "game", "game-1")
+//	gw := newGateway(network.Server(), gateway.NewStaticScanner(game.Endpoint())) // the code under test registers its handlers
+//	gatewaytest.Start(t, gw, "gate")
+//	ann := gatewaytest.NewPlayer(t, network, "gate")
+//	ann.Send([]byte("hello"))
+//	game.Expect(ann.Addr(), []byte("hello"))
+//	game.Push(ann.Addr(), []byte("welcome"))
+//	ann.Expect([]byte("welcome"))
+//
+// A server that plays with its players itself, a backend for one, runs on the network by Serve, with a gateway before it or without. A
+// function that only needs a *server.Conn gets one from NewConn. The package's tests show all of that: routing by what packets say, a
+// room and its players, failover, handlers that depend on time.
 package gatewaytest
 
 import (
@@ -29,8 +41,7 @@ const Patience = 30 * time.Second
 
 const checkInterval = time.Millisecond // of what nobody tells of
 
-// Serve runs srv on addr until the test's end, and returns when it listens. Failing to listen, and whatever
-// else Wait returns, fails the test.
+// Serve runs srv on addr until the test's end, and returns when it listens. Failing to, or what Wait returns in the end, fails the test.
 func Serve(t testing.TB, srv *server.Server, addr string) {
 	t.Helper()
 	_ = run(t, "server at "+addr, srv, addr)
@@ -118,8 +129,8 @@ func (l *linked) all(gw *gateway.Gateway) bool {
 }
 
 func (l *linked) describe(gw *gateway.Gateway) string {
-	if stats := gw.Stats(); stats.Scans == 0 {
-		return fmt.Sprintf("no scan has ended, %d have failed", stats.ScansFailed)
+	if gw.Stats().Scans == 0 {
+		return "no scan has succeeded"
 	}
 	var all []string
 	for e := range gw.Endpoints() {
