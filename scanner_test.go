@@ -82,6 +82,7 @@ func TestScanErrorBacksOff(t *testing.T) {
 				// After 1 s, then 2, 4, 8, 16 and 30 s, each give or take a fifth.
 				assert.InDelta(t, 5.5, w.scans.Load()-before, 1)
 				assert.EqualValues(t, w.scans.Load()-before, w.Stats().ScansFailed)
+				assert.EqualValues(t, before, w.Stats().Scans)
 				assert.Equal(t, []string{"a"}, w.known(), "a failed scan changes nothing")
 				_, err := w.GetEndpoint("game")
 				assert.NoError(t, err)

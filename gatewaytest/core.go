@@ -39,7 +39,7 @@ func (c *core) Run(runState chan<- error, receive func(wst int, packet []byte)) 
 		case err == nil:
 			receive(frame.KindNone, packet)
 		case err == io.EOF:
-			if told := conn.told.Load(); told.fault() {
+			if told := conn.link.told.Load(); told.fault() {
 				panic(told)
 			}
 			return

@@ -45,8 +45,7 @@ type Endpoint struct {
 // process is an endpoint from Up to Down, in one of the two dialects.
 type process interface {
 	write(player string, packet []byte) bool // false: no such player
-	close(player string, code int, reason string) bool
-	stop() // joins it. It records nothing from then on
+	stop()                                   // joins it. It records nothing from then on
 }
 
 // NewEndpoint runs an endpoint that speaks the session protocol, a gateway.Backend with options, at addr until the test's end. It answers
@@ -87,9 +86,6 @@ func (e *Endpoint) Endpoint(options ...gateway.EndpointOption) *gateway.Endpoint
 	return gateway.NewEndpoint(e.name, e.network.Client(e.addr), append(all, options...)...)
 }
 
-// Addr returns the address that the endpoint was made with.
-func (e *Endpoint) Addr() string { return e.addr }
-
 // Answer has answer called for each packet from now on, after it was recorded. nil: nothing is answered, as in the beginning.
 func (e *Endpoint) Answer(answer Answer) {
 	e.mu.Lock()
@@ -116,7 +112,7 @@ func (e *Endpoint) Expect(player string, packet []byte) {
 func (e *Endpoint) Push(player string, packet []byte) {
 	e.t.Helper()
 	if up := e.running(); up == nil || !up.write(player, packet) {
-		e.missing("push to", player)
+		e.missing(player)
 	}
 }
 
@@ -124,14 +120,26 @@ func (e *Endpoint) Push(player string, packet []byte) {
 // the player isn't there, or the endpoint is plain, and doesn't block.
 func (e *Endpoint) Kick(player string, code int, reason string) {
 	e.t.Helper()
-	if up := e.running(); up == nil || !up.close(player, code, reason) {
-		e.missing("kick", player)
-	}
+	e.Conn(player).CloseWith(code, reason)
 }
 
-func (e *Endpoint) missing(what, player string) {
+// Conn returns player's connection here, for whatever else a backend may do: hand it over, join it to a group. It fails the test if the
+// player isn't there, or the endpoint is plain.
+func (e *Endpoint) Conn(player string) *server.Conn {
 	e.t.Helper()
-	e.t.Fatalf("gatewaytest: %s can't %s %s, which it doesn't have\n%s", e.who, what, player, e.describe())
+	var conn *server.Conn
+	if p, ok := e.running().(*backendProcess); ok {
+		conn = p.find(player)
+	}
+	if conn == nil {
+		e.missing(player)
+	}
+	return conn
+}
+
+func (e *Endpoint) missing(player string) {
+	e.t.Helper()
+	e.t.Fatalf("gatewaytest: %s has no player %s\n%s", e.who, player, e.describe())
 }
 
 // Backend returns what the endpoint is made of, for casts, groups, Hold and Undrain; another one after each Up. nil: it is down, or
@@ -241,7 +249,7 @@ func newHost(e *Endpoint, options ...server.Option) *host {
 // start runs the server.
 func (h *host) start() {
 	h.endpoint.t.Helper()
-	h.shutdown = run(h.endpoint.t, h.endpoint.who, h.srv, h.srv, h.endpoint.addr)
+	h.shutdown = run(h.endpoint.t, h.endpoint.who, h.srv, h.endpoint.addr)
 	h.endpoint.t.Cleanup(h.end) // before that stops it: a slow endpoint shall not keep the test
 }
 

@@ -2,6 +2,7 @@ package gatewaytest_test
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 
@@ -65,6 +66,8 @@ func TestFailover(t *testing.T) {
 			ann.Send([]byte("three"))
 			ann.Expect([]byte("try again"))
 
+			one.Down() // it is
+			one.Up()
 			one.Up()
 			one.Answer(gatewaytest.Echo)
 			events.Wait("link up game-1")
@@ -93,4 +96,35 @@ func TestDrainedEndpoint(t *testing.T) {
 	two.Kick(ann.Addr(), 4002, "closing time")
 	ann.Wait("closed: close 4002: closing time")
 	assert.Equal(t, []string{"opened " + ann.Addr(), "received " + ann.Addr() + ` "hello"`, "closed " + ann.Addr()}, one.Lines())
+}
+
+// An endpoint hands a player over to another one, and speaks to many at once.
+func TestHandedOver(t *testing.T) {
+	network := gatewaytest.NewNetwork()
+	lobby := gatewaytest.NewEndpoint(t, network, "game", "lobby")
+	match := gatewaytest.NewEndpoint(t, network, "match", "match")
+	gw := newFront(network.Server(), gateway.NewStaticScanner(lobby.Endpoint(), match.Endpoint()))
+	gatewaytest.Start(t, gw, "gate")
+	ann := gatewaytest.NewPlayer(t, network, "gate")
+	ann.Send([]byte("hello"))
+	lobby.Expect(ann.Addr(), []byte("hello"))
+	assert.NoError(t, lobby.Conn(ann.Addr()).Handoff("match", []byte("level 7")))
+	match.Wait("opened " + ann.Addr() + ` "level 7"`)
+	assert.NoError(t, match.Backend().CastAll([]byte("go")))
+	ann.Expect([]byte("go"))
+}
+
+// A plain endpoint may be asked what it speaks: what is addressed to nobody is not its affair.
+func TestPlainEndpointIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := gatewaytest.NewNetwork()
+		game := gatewaytest.NewPlainEndpoint(t, network, "game", "game-1")
+		gw := newFront(network.Server(), gateway.NewStaticScanner(gateway.NewEndpoint("game", network.Client("game-1"))))
+		gatewaytest.Start(t, gw, "gate")
+		ann := gatewaytest.NewPlayer(t, network, "gate")
+		ann.Send([]byte("hello"))
+		game.Expect(ann.Addr(), []byte("hello"))
+		assert.Equal(t, []string{"received " + ann.Addr() + ` "hello"`}, game.Lines())
+		assert.Nil(t, game.Backend())
+	})
 }

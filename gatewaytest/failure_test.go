@@ -2,6 +2,7 @@ package gatewaytest_test
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -79,19 +80,26 @@ func TestFailures(t *testing.T) {
 		{"an address in use", func(t testing.TB, network *gatewaytest.Network) {
 			gatewaytest.Serve(t, network.Server(), "gate")
 			gatewaytest.Start(t, gateway.NewGateway(network.Server(), none), "gate")
-		}, "gatewaytest: gateway at gate ended before it listened: listen mem gate: address already in use", 0},
+		}, "gatewaytest: gateway at gate: listen mem gate: address already in use", 0},
 		{"a dead endpoint", func(t testing.TB, network *gatewaytest.Network) {
 			one := gatewaytest.NewEndpoint(t, network, "game", "game-1")
 			two := gateway.NewEndpoint("game", network.Client("game-2"))
 			gatewaytest.Start(t, gateway.NewGateway(network.Server(), gateway.NewStaticScanner(one.Endpoint(), two)), "gate")
 		}, "gatewaytest: gateway at gate has waited 30s for a link to each endpoint: game at game-1 has 1, game at game-2 has 0",
 			gatewaytest.Patience},
+		{"a scanner that finds nothing out", func(t testing.TB, network *gatewaytest.Network) {
+			fails := gateway.NewFuncScanner(time.Minute, func() ([]*gateway.Endpoint, error) { return nil, net.ErrClosed })
+			gatewaytest.Start(t, gateway.NewGateway(network.Server(), fails), "gate")
+		}, "gatewaytest: gateway at gate has waited 30s for a link to each endpoint: no scan has succeeded", gatewaytest.Patience},
+		{"a player from two places", func(t testing.TB, network *gatewaytest.Network) {
+			gatewaytest.NewPlayer(t, network, "gate", "10.0.0.1:1", "10.0.0.2:1")
+		}, `gatewaytest: player at gate: 2 addresses to come from, ["10.0.0.1:1" "10.0.0.2:1"]`, 0},
 		{"a player that isn't there", func(t testing.TB, network *gatewaytest.Network) {
 			gatewaytest.NewEndpoint(t, network, "game", "game-1").Push("10.0.0.1:1", nil)
-		}, "gatewaytest: endpoint game at game-1 can't push to 10.0.0.1:1, which it doesn't have\nnothing has happened", 0},
+		}, "gatewaytest: endpoint game at game-1 has no player 10.0.0.1:1\nnothing has happened", 0},
 		{"kicked by a plain endpoint", func(t testing.TB, network *gatewaytest.Network) {
 			gatewaytest.NewPlainEndpoint(t, network, "game", "game-1").Kick("10.0.0.1:1", 4000, "")
-		}, "gatewaytest: endpoint game at game-1 can't kick 10.0.0.1:1, which it doesn't have\nnothing has happened", 0},
+		}, "gatewaytest: endpoint game at game-1 has no player 10.0.0.1:1\nnothing has happened", 0},
 		{"draining what is down", func(t testing.TB, network *gatewaytest.Network) {
 			e := gatewaytest.NewEndpoint(t, network, "game", "game-1")
 			e.Down()

@@ -6,12 +6,25 @@
 // that can fail the test belong on the test's own goroutine. Everything that is started here has ended when the test has: what was
 // started last ends first.
 //
-// A test makes a Network, fake endpoints on it (NewEndpoint), starts its gateway (Start), and lets players talk (NewPlayer). For code
-// that serves players by itself it starts a server of the network (Serve); for a function that only needs a *server.Conn there is
-// NewConn. The package's own tests show each of them.
+// A gateway is tested as it is, by what reaches it and what it does:
+//
+//	network := gatewaytest.NewNetwork()
+//	game := gatewaytest.NewEndpoint(t, network, "game", "game-1")
+//	gw := newGateway(network.Server(), gateway.NewStaticScanner(game.Endpoint())) // the code under test registers its handlers
+//	gatewaytest.Start(t, gw, "gate")
+//	ann := gatewaytest.NewPlayer(t, network, "gate")
+//	ann.Send([]byte("hello"))
+//	game.Expect(ann.Addr(), []byte("hello"))
+//	game.Push(ann.Addr(), []byte("welcome"))
+//	ann.Expect([]byte("welcome"))
+//
+// A server that plays with its players itself, a backend for one, runs on the network by Serve, with a gateway before it or without. A
+// function that only needs a *server.Conn gets one from NewConn. The package's tests show all of that: routing by what packets say, a
+// room and its players, failover, handlers that depend on time.
 package gatewaytest
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -28,47 +41,39 @@ const Patience = 30 * time.Second
 
 const checkInterval = time.Millisecond // of what nobody tells of
 
-// Serve runs srv on addr until the test's end, and returns when it listens. Failing to, and an error of Run, fails the test.
+// Serve runs srv on addr until the test's end, and returns when it listens. Failing to, or what Wait returns in the end, fails the test.
 func Serve(t testing.TB, srv *server.Server, addr string) {
 	t.Helper()
-	_ = run(t, "server at "+addr, srv, srv, addr)
+	_ = run(t, "server at "+addr, srv, addr)
 }
 
 // Start runs gw on addr until the test's end. It returns when gw listens, the scanner was asked for the first time, and each endpoint
 // that it listed has a link: players can be forwarded to it. A gateway that shall not wait for its endpoints is run by its own methods.
 func Start(t testing.TB, gw *gateway.Gateway, addr string) {
 	t.Helper()
-	if gw.Server() == nil {
-		t.Fatalf("gatewaytest: gateway at %s: it has no server", addr)
-	}
 	links := &linked{seen: map[*gateway.Endpoint]bool{}, changed: make(chan struct{}, 1)}
 	gw.RegEndpointConnectOpenedEventHandle(links.note, math.MaxInt)
-	_ = run(t, "gateway at "+addr, gw, gw.Server(), addr)
+	_ = run(t, "gateway at "+addr, gw, addr)
 	links.await(t, gw, addr)
 }
 
 // runner is a server, or a gateway.
 type runner interface {
-	Run(addr string) error
+	Start(ctx context.Context, addr ...string) error
 	Shutdown()
+	Wait() error
 }
 
-// run runs r, whose server is srv, until the returned function is called, or the test's end.
-func run(t testing.TB, who string, r runner, srv *server.Server, addr string) (stop func()) {
+// run runs r until the returned function is called, or the test's end.
+func run(t testing.TB, who string, r runner, addr string) (stop func()) {
 	t.Helper()
-	listening, ended := make(chan struct{}), make(chan error, 1)
-	var once sync.Once
-	srv.RegMessageReadyEvent(func(*server.Server) { once.Do(func() { close(listening) }) }, math.MinInt)
-	go func() { ended <- r.Run(addr) }()
-	select {
-	case <-listening:
-	case err := <-ended:
-		t.Fatalf("gatewaytest: %s ended before it listened: %v", who, err)
+	if err := r.Start(context.Background(), addr); err != nil {
+		t.Fatalf("gatewaytest: %s: %v", who, err)
 	}
 	stop = sync.OnceFunc(func() {
 		r.Shutdown()
-		if err := <-ended; err != nil {
-			t.Errorf("gatewaytest: %s: Run returned %v", who, err)
+		if err := r.Wait(); err != nil {
+			t.Errorf("gatewaytest: %s: %v", who, err)
 		}
 	})
 	t.Cleanup(stop)
@@ -124,8 +129,8 @@ func (l *linked) all(gw *gateway.Gateway) bool {
 }
 
 func (l *linked) describe(gw *gateway.Gateway) string {
-	if stats := gw.Stats(); stats.Scans == 0 {
-		return fmt.Sprintf("no scan has ended, %d have failed", stats.ScansFailed)
+	if gw.Stats().Scans == 0 {
+		return "no scan has succeeded"
 	}
 	var all []string
 	for e := range gw.Endpoints() {

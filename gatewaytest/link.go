@@ -13,7 +13,8 @@ import (
 type link struct {
 	near, far *linkConn
 	broken    atomic.Bool
-	forget    func(*link) // called when an end was closed
+	told      atomic.Pointer[CloseError] // to the end that dialed; nil: nothing
+	forget    func(*link)                // called when an end was closed
 }
 
 // newLink returns the ends of the one that dialed and of the one that listens.
@@ -40,7 +41,6 @@ type linkConn struct {
 	in, out       net.Conn
 	local, remote net.Addr
 	closed        atomic.Bool
-	told          atomic.Pointer[CloseError] // by the other end; nil: nothing
 }
 
 func (c *linkConn) Read(p []byte) (int, error) {
@@ -73,13 +73,9 @@ func (c *linkConn) explain(op string, err error) error {
 // CloseWrite ends the stream from this side. The other direction goes on.
 func (c *linkConn) CloseWrite() error { return c.out.Close() }
 
-// Shutdown is CloseWrite that tells the other end why.
+// Shutdown is CloseWrite, of the end that listens, that tells why.
 func (c *linkConn) Shutdown(code int, reason string) error {
-	other := c.link.near
-	if c == other {
-		other = c.link.far
-	}
-	other.told.Store(&CloseError{Code: code, Reason: reason})
+	c.link.told.Store(&CloseError{Code: code, Reason: reason})
 	return c.CloseWrite()
 }
 

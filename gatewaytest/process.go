@@ -66,14 +66,6 @@ func (p *backendProcess) write(player string, packet []byte) bool {
 	return conn != nil
 }
 
-func (p *backendProcess) close(player string, code int, reason string) bool {
-	conn := p.find(player)
-	if conn != nil {
-		conn.CloseWith(code, reason)
-	}
-	return conn != nil
-}
-
 // plainProcess is an endpoint that is written with the two codecs.
 type plainProcess struct {
 	*host
@@ -114,16 +106,10 @@ func (p *plainProcess) write(player string, packet []byte) bool {
 	p.mu.Lock()
 	link := p.links[player]
 	p.mu.Unlock()
-	if link == nil {
-		return false
-	}
 	data, err := gateway.MarshalGatewayInPacket(player, 0, packet)
-	if err != nil { // it came out of a packet
-		p.endpoint.t.Errorf("gatewaytest: %s: %v", p.endpoint.who, err)
+	if link == nil || err != nil {
 		return false
 	}
 	link.Write(data)
 	return true
 }
-
-func (p *plainProcess) close(string, int, string) bool { return false }

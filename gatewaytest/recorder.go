@@ -77,20 +77,9 @@ func newRecorder(t testing.TB, who string) *Recorder {
 // Forwards that fail, links. Players go by the address that they come from.
 func NewRecorder(t testing.TB, gw *gateway.Gateway) *Recorder {
 	r := newRecorder(t, "the gateway's recorder")
-	srv := gw.Server()
-	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
-		r.add(Event{Kind: Opened, Player: addressOf(conn)})
-	}, math.MinInt)
-	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
-		r.add(Event{Kind: Received, Player: addressOf(conn), Packet: copyOf(packet)})
-	}, math.MinInt)
-	srv.RegConnectionWritePacketBeforeEvent(func(_ *server.Server, conn *server.Conn, packet []byte) []byte {
-		r.add(Event{Kind: Written, Player: addressOf(conn), Packet: copyOf(packet)})
-		return packet
-	}, math.MaxInt)
-	srv.RegConnectionClosedEvent(func(_ *server.Server, conn *server.Conn, err any) {
-		r.add(Event{Kind: Closed, Player: addressOf(conn), Err: reasonOf(err)})
-	}, math.MinInt)
+	for _, srv := range gw.Servers() {
+		r.recordServer(srv)
+	}
 	gw.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, e *gateway.Endpoint, conn *server.Conn, packet []byte) {
 		r.add(Event{Kind: Delivered, Player: addressOf(conn), Endpoint: e.GetAddress(), Packet: copyOf(packet)})
 	}, math.MinInt)
@@ -104,6 +93,23 @@ func NewRecorder(t testing.TB, gw *gateway.Gateway) *Recorder {
 		r.add(Event{Kind: LinkDown, Endpoint: e.GetAddress()})
 	}, math.MinInt)
 	return r
+}
+
+// recordServer records what happens at one of a gateway's servers.
+func (r *Recorder) recordServer(srv *server.Server) {
+	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
+		r.add(Event{Kind: Opened, Player: addressOf(conn)})
+	}, math.MinInt)
+	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
+		r.add(Event{Kind: Received, Player: addressOf(conn), Packet: copyOf(packet)})
+	}, math.MinInt)
+	srv.RegConnectionWritePacketBeforeEvent(func(_ *server.Server, conn *server.Conn, packet []byte) []byte {
+		r.add(Event{Kind: Written, Player: addressOf(conn), Packet: copyOf(packet)})
+		return packet
+	}, math.MaxInt)
+	srv.RegConnectionClosedEvent(func(_ *server.Server, conn *server.Conn, err any) {
+		r.add(Event{Kind: Closed, Player: addressOf(conn), Err: reasonOf(err)})
+	}, math.MinInt)
 }
 
 // addressOf is what a player goes by.

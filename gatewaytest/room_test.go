@@ -105,7 +105,7 @@ func TestRoomBehindGateway(t *testing.T) {
 	ann.Expect([]byte("10.0.0.2 is here"))
 	ann.Expect([]byte("10.0.0.2 says hi as number 1"))
 
-	require.NoError(t, gw.MoveConn(gw.Server().GetOnline(bob.Addr()), endpoints["room-2"]))
+	require.NoError(t, gw.MoveConn(gw.GetOnline(bob.Addr()), endpoints["room-2"]))
 	ann.Expect([]byte("10.0.0.2 has left"))
 	bob.Expect([]byte("welcome"))
 	bob.Expect([]byte("10.0.0.2 says hi as number 1"))

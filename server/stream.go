@@ -136,7 +136,8 @@ func newStreamConn(conn net.Conn, opts options) *streamConn {
 }
 
 // NewStreamConn makes a PacketConn of a byte stream, for transports of one's own: framer marks the packets, one above
-// maxPacketSize bytes ends the connection, and each write has DefaultWriteTimeout.
+// maxPacketSize bytes ends the connection, and each write has DefaultWriteTimeout. Where conn has Shutdown(code int, reason string) error,
+// it is called instead of CloseWrite, with what CloseWith was given.
 func NewStreamConn(conn net.Conn, framer Framer, maxPacketSize int) PacketConn {
 	opts := defaultOptions()
 	opts.framer, opts.maxPacket = framer, maxPacketSize
