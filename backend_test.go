@@ -34,7 +34,12 @@ var hostOptions []server.Option
 
 // newHost runs a backend that answers each packet with answer's result; nil: an echo.
 func newHost(t testing.TB, network server.Network, answer func(conn *server.Conn, packet []byte) []byte, options ...gateway.BackendOption) *host {
-	h := &host{srv: server.New(network, hostOptions...), network: network, events: map[string][]string{}, conns: map[string]*server.Conn{}}
+	return newHostOf(t, server.New(network, hostOptions...), answer, options...)
+}
+
+// newHostOf is newHost for a server of one's own.
+func newHostOf(t testing.TB, srv *server.Server, answer func(conn *server.Conn, packet []byte) []byte, options ...gateway.BackendOption) *host {
+	h := &host{srv: srv, network: srv.GetNetwork(), events: map[string][]string{}, conns: map[string]*server.Conn{}}
 	h.Backend = gateway.NewBackend(h.srv, options...)
 	require.NoError(t, h.Err())
 	h.srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { h.note(conn, "opened") })
@@ -48,7 +53,7 @@ func newHost(t testing.TB, network server.Network, answer func(conn *server.Conn
 			conn.Write(packet)
 		}
 	})
-	h.address = gwtest.Serve(t, h.srv, listenAddress(t, network))
+	h.address = gwtest.Serve(t, h.srv, listenAddress(t, h.network))
 	return h
 }
 
