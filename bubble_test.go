@@ -50,7 +50,7 @@ func inWorld(t *testing.T, interval time.Duration, scan func(w *world) found, pl
 
 // serve runs a gateway that carries packets between clients and the endpoint "game".
 func (w *world) serve(scanner gateway.Scanner, options ...gateway.Option) {
-	srv := server.New("tcp", server.WithTransport(w.net.Transport()))
+	srv := w.net.Server()
 	quiet := gateway.WithLogger(slog.New(slog.DiscardHandler))
 	w.Gateway = gateway.NewGateway(srv, scanner, append([]gateway.Option{quiet}, options...)...)
 	w.RegConnectionReceivePacketEventHandle(func(g *gateway.Gateway, conn *server.Conn, packet []byte) {
@@ -67,7 +67,7 @@ func (w *world) serve(scanner gateway.Scanner, options ...gateway.Option) {
 
 // backend runs an echo at addr that answers after delay, and returns what stops it.
 func (w *world) backend(addr string, delay *atomic.Int64) (stop func()) {
-	srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+	srv := w.net.Server(server.WithLinks())
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, data []byte) {
 		client, packet, err := gateway.UnmarshalGatewayOutPacket(data)
 		assert.NoError(w.t, err)
@@ -124,7 +124,7 @@ type memHost struct {
 }
 
 func runMemHost(t *testing.T, net *gatewaytest.Network, addr string, options ...gateway.BackendOption) (h *memHost, stop func()) {
-	h = &memHost{srv: server.New("tcp", server.WithTransport(net.Transport()), server.WithLogger(quiet))}
+	h = &memHost{srv: net.Server(server.WithLogger(quiet))}
 	h.Backend = gateway.NewBackend(h.srv, append(options, gateway.WithBackendLogger(quiet))...)
 	h.srv.RegConnectionOpenedEvent(func(*server.Server, *server.Conn) { h.opened.Add(1) })
 	h.srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) { h.got.Add(1); conn.Write(packet) })

@@ -192,7 +192,7 @@ func TestBackendHasNoSayOverStrangers(t *testing.T) {
 		}}
 	}, func(w *world) {
 		_, stop := runMemHost(t, w.net, "a")
-		nosy := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		nosy := w.net.Server(server.WithLinks())
 		var mu sync.Mutex
 		var link *server.Conn
 		nosy.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {

@@ -169,7 +169,7 @@ func TestFailoverMovesWhatWasNotWritten(t *testing.T) {
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{w.endpoint("a", gateway.WithEndpointConnectionPoolSize(2))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		frozen, links, arrived := make(chan struct{}), map[string]string{}, map[string][]string{}
 		var mu sync.Mutex
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, link *server.Conn, data []byte) {

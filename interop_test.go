@@ -91,7 +91,7 @@ func TestEchoIsFoundOutAtOnce(t *testing.T) {
 	}, func(w *world) {
 		var accepted, opened time.Time
 		w.RegEndpointConnectOpenedEventHandle(func(*gateway.Gateway, *gateway.Endpoint) { opened = time.Now() })
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		srv.RegConnectionOpenedEvent(func(*server.Server, *server.Conn) { accepted = time.Now() })
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, data []byte) { conn.Write(data) })
 		ended := make(chan error, 1)

@@ -26,7 +26,7 @@ func keyWorld(t *testing.T, play func(w *world, answer func(addr, text string), 
 	}, func(w *world) {
 		seen := make(chan string, 100)
 		var link atomic.Pointer[server.Conn]
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, data []byte) {
 			addr, _, err := gateway.UnmarshalGatewayOutPacket(data)
 			assert.NoError(t, err)

@@ -233,7 +233,7 @@ func TestSilentBackend(t *testing.T) {
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		var pings atomic.Int32
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 			switch packet[10] {

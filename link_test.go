@@ -20,7 +20,7 @@ func TestSlowWelcome(t *testing.T) {
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		var hellos, plain atomic.Int32
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 			switch {

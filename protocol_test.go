@@ -105,7 +105,7 @@ func (r *recorder) forget() {
 
 // relay carries the links of a gateway from "relay" to the backend at "a".
 func (r *recorder) relay(w *world) (stop func()) {
-	srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks(), server.WithLogger(quiet))
+	srv := w.net.Server(server.WithLinks(), server.WithLogger(quiet))
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
 		up := w.net.Client("a")
 		up.RegConnectionReceivePacketEvent(func(_ *client.Client, _ int, data []byte) { r.note("<", data); conn.Write(data) })

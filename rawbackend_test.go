@@ -43,7 +43,7 @@ type rawPacket struct {
 // runRawBackend runs a backend on the world's network, until the test stops it.
 func runRawBackend(w *world, addr string) (b *rawBackend, stop func()) {
 	b = &rawBackend{w: w}
-	srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks(), server.WithLogger(quiet))
+	srv := w.net.Server(server.WithLinks(), server.WithLogger(quiet))
 	srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) { conn.SetData("link", &rawBacklink{b: b, conn: conn}) })
 	srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 		conn.GetData("link").(*rawBacklink).packet(packet)

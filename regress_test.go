@@ -104,7 +104,7 @@ func TestWelcomeExtendsNothing(t *testing.T) {
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithLinkSecret(secretA))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		var lived, links atomic.Int64
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 			if packet[10] == hello {
@@ -133,7 +133,7 @@ func TestOnlyTheLaneSpeaksForASession(t *testing.T) {
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithEndpointConnectionPoolSize(2))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		var mu sync.Mutex // guards the next two
 		var links []*server.Conn
 		lane := ""

@@ -339,7 +339,7 @@ func TestReconnectToOneThatHangsUp(t *testing.T) {
 			return found{endpoints: []*gateway.Endpoint{w.endpoint("a", gateway.WithEndpointConnectionPoolSize(pool),
 				gateway.WithReconnectBackoff(time.Minute))}}
 		}, func(w *world) {
-			srv := server.New("tcp", server.WithTransport(w.net.Transport()))
+			srv := w.net.Server()
 			srv.RegConnectionOpenedEvent(func(_ *server.Server, conn *server.Conn) {
 				time.Sleep(time.Duration(1+rand.IntN(20)) * time.Millisecond)
 				conn.Close()

@@ -127,7 +127,7 @@ func playForgedBackend(t *testing.T, answer func(hello []byte) [][]byte, right b
 	inWorld(t, time.Hour, func(w *world) found {
 		return found{endpoints: []*gateway.Endpoint{gateway.NewEndpoint("game", w.net.Client("a"), gateway.WithLinkSecret(secretA))}}
 	}, func(w *world) {
-		srv := server.New("tcp", server.WithTransport(w.net.Transport()), server.WithLinks())
+		srv := w.net.Server(server.WithLinks())
 		var data atomic.Int32
 		srv.RegConnectionReceivePacketEvent(func(_ *server.Server, conn *server.Conn, packet []byte) {
 			if !isControl(packet, true) {

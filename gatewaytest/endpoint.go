@@ -26,8 +26,7 @@ func Echo(_ string, packet []byte) [][]byte { return [][]byte{packet} }
 // player has at its gateway. Its methods may be called from any goroutine but for those that can fail the test.
 type Endpoint struct {
 	*Recorder
-	t       testing.TB // static, as are the next ones up to log
-	network *Network
+	network *Network // static, as are the next ones up to log
 	name    string
 	addr    string
 	plain   bool
@@ -71,7 +70,7 @@ func NewPlainEndpoint(t testing.TB, network *Network, name, addr string) *Endpoi
 
 func newEndpoint(t testing.TB, network *Network, name, addr string) *Endpoint {
 	return &Endpoint{
-		Recorder: newRecorder(t, "endpoint "+name+" at "+addr), t: t, network: network, name: name, addr: addr,
+		Recorder: newRecorder(t, "endpoint "+name+" at "+addr), network: network, name: name, addr: addr,
 		log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

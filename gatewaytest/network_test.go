@@ -29,7 +29,7 @@ type echo struct {
 
 func newEcho(n *gatewaytest.Network) *echo {
 	e := &echo{
-		Server: server.New(server.NetworkTcp, server.WithTransport(n.Transport()), server.WithLinks(),
+		Server: n.Server(server.WithLinks(),
 			server.WithMaxPacketSize(client.DefaultMaxPacketSize)),
 		opened: make(chan *server.Conn, 256), closed: make(chan any, 256),
 	}
