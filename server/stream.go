@@ -68,11 +68,9 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 
 // accept hands over a connection without TLS.
 func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
-	if t.opts.loops == nil || frame.SocketOf(conn) == nil {
+	if !t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style) {
 		acceptor.Accept(newStreamConn(conn, t.opts))
-		return
 	}
-	t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style)
 }
 
 func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
