@@ -20,13 +20,23 @@ import (
 	"github.com/minotaur-gateway/gateway/server"
 )
 
-// gatewayProcessFor makes the test binary a gateway in front of the backend at that address, and nothing else.
-const gatewayProcessFor = "GATEWAY_TEST_PROCESS_FOR"
+const (
+	// gatewayProcessFor makes the test binary a gateway in front of the backend at that address, and nothing else.
+	gatewayProcessFor = "GATEWAY_TEST_PROCESS_FOR"
+	// These are the process's network and engine, and how many more descriptors it may have once its links are up.
+	gatewayProcessNetwork = "GATEWAY_TEST_PROCESS_NETWORK"
+	gatewayProcessEngine  = "GATEWAY_TEST_PROCESS_ENGINE"
+	gatewayProcessSpare   = "GATEWAY_TEST_PROCESS_SPARE"
+)
 
 // runGatewayProcess runs a gateway until it is killed, or until its standard input ends because who has started it has.
 func runGatewayProcess(backend string) {
 	e := gateway.NewEndpoint("game", client.NewTCP(backend), gateway.WithEndpointConnectionPoolSize(2))
-	g := gateway.NewGateway(server.New("tcp"), gateway.NewStaticScanner(e), gateway.WithLogger(quiet))
+	srv := server.New("tcp")
+	if network := os.Getenv(gatewayProcessNetwork); network != "" {
+		srv = server.New(server.Network(network), engines()[os.Getenv(gatewayProcessEngine)])
+	}
+	g := gateway.NewGateway(srv, gateway.NewStaticScanner(e), gateway.WithLogger(quiet))
 	g.RegConnectionReceivePacketEventHandle(func(g *gateway.Gateway, conn *server.Conn, packet []byte) { e.Forward(conn, packet) })
 	g.RegEndpointConnectReceivePacketEventHandle(func(_ *gateway.Gateway, _ *gateway.Endpoint, conn *server.Conn, packet []byte) {
 		conn.Write(packet)
@@ -34,6 +44,7 @@ func runGatewayProcess(backend string) {
 	var links atomic.Int32
 	g.RegEndpointConnectOpenedEventHandle(func(g *gateway.Gateway, _ *gateway.Endpoint) {
 		if links.Add(1) == 2 {
+			leaveDescriptors(os.Getenv(gatewayProcessSpare))
 			fmt.Println(g.Server().Addr())
 		}
 	})
@@ -47,11 +58,16 @@ func runGatewayProcess(backend string) {
 
 // startGatewayProcess returns a gateway of another process, with its links up, and where it listens.
 func startGatewayProcess(t *testing.T, backend string) (process *exec.Cmd, address string) {
+	return startGatewayProcessWith(t, backend, os.Stderr)
+}
+
+// startGatewayProcessWith has the process complain to stderr, and gives it more of its environment.
+func startGatewayProcessWith(t *testing.T, backend string, stderr io.Writer, env ...string) (process *exec.Cmd, address string) {
 	binary, err := os.Executable()
 	require.NoError(t, err)
 	process = exec.Command(binary)
-	process.Env = append(os.Environ(), gatewayProcessFor+"="+backend)
-	process.Stderr = os.Stderr
+	process.Env = append(append(os.Environ(), env...), gatewayProcessFor+"="+backend)
+	process.Stderr = stderr
 	_, err = process.StdinPipe() // it ends with this process, at the latest
 	require.NoError(t, err)
 	stdout, err := process.StdoutPipe()

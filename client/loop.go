@@ -64,14 +64,15 @@ var _ loop.Handler = (*loopStream)(nil)
 // flushEach is how many packets of one read are handed over before what they have brought about is written.
 const flushEach = 256
 
-// moveToLoop takes a connection that was just made over to the socket's loop, where that is possible. early was read from it already.
+// moveToLoop takes a connection that was just made over to the socket's loop, where that is possible: there has to be a descriptor
+// left, for one. early was read from it already.
 func (s *socket) moveToLoop(conn net.Conn, proto protocol, style *frame.Style, early []byte) error {
 	if s.loop == nil || frame.SocketOf(conn) == nil {
 		return nil
 	}
 	fd, err := loop.Detach(conn)
-	if err != nil {
-		return fmt.Errorf("client: %w", err)
+	if err != nil { // a goroutine can read it, or find out what is wrong with it
+		return nil
 	}
 	l := &loopStream{core: s, proto: proto, style: style, early: early, done: make(chan struct{})}
 	l.Init(s.loop, fd, l)

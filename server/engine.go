@@ -213,14 +213,17 @@ type loopClient struct {
 	ws   wsProtocol
 }
 
-// accept takes a plain socket that has come (see Server.come), and hands it over as a connection of one of the loops.
-func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) {
+// accept takes a plain socket that has come (see Server.come), and hands it over as a connection of one of the loops. It reports
+// false for what no loop can have: then conn is as it was, for a goroutine to serve.
+func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) bool {
+	if ls == nil || frame.SocketOf(conn) == nil {
+		return false
+	}
 	remote := compact(conn.RemoteAddr())
 	fd, err := loop.Detach(conn)
-	if err != nil {
-		a.srv.log().Warn("connection lost", "conn", remote.String(), "err", err)
-		a.srv.goAway(remote)
-		return
+	if err != nil { // the process is out of descriptors: conn has the last one
+		a.srv.log().Debug("connection stays on a goroutine", "conn", remote.String(), "err", err)
+		return false
 	}
 	c := &loopClient{connection: connection{addr: remote}, loop: loopConn{protocol: other, on: ls.least(), style: style}}
 	if ws != nil {
@@ -230,4 +233,5 @@ func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protoc
 	c.loop.c = &c.connection
 	c.loop.Init(c.loop.on.Loop, fd, &c.loop)
 	a.srv.take(&c.loop)
+	return true
 }

@@ -67,15 +67,13 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 
 // accept hands over a connection without TLS.
 func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
-	if t.opts.loops == nil || frame.SocketOf(conn) == nil {
-		acceptor.Accept(newStreamConn(conn, t.opts))
-		return
-	}
 	if r := acceptor.srv.come(conn.RemoteAddr()); r != "" {
 		acceptor.srv.turnAway(newStreamConn(conn, t.opts), r)
 		return
 	}
-	t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style)
+	if !t.opts.loops.accept(acceptor, conn, nil, &streamProtocol{framer: t.opts.framer, limit: t.opts.readLimit()}, t.style) {
+		acceptor.srv.take(newStreamConn(conn, t.opts))
+	}
 }
 
 // shake begins a handshake, which counts as a connection.

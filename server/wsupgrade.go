@@ -14,7 +14,6 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/minotaur-gateway/gateway/internal/frame"
 	"github.com/minotaur-gateway/gateway/internal/hook"
 	"github.com/minotaur-gateway/gateway/internal/wsio"
 )
@@ -125,11 +124,9 @@ func (u *upgrader) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []by
 		return
 	}
 	protocol := newWSProtocol(&upgrade{head, query, ws.Subprotocol()}, &u.opts)
-	if u.opts.loops == nil || frame.SocketOf(gather.Conn) == nil || refusal != "" {
+	if refusal != "" || !u.opts.loops.accept(u.acceptor, gather.Conn, &protocol, nil, &frames) {
 		take(newRawConn(gather.Conn, protocol, &u.opts))
-		return
 	}
-	u.opts.loops.accept(u.acceptor, gather.Conn, &protocol, nil, &frames)
 }
 
 // refused says, once a second at most, who was not let in: whoever writes the client looks here first.

@@ -249,9 +249,9 @@ func (c *Conn) Close() {
 	syscall.Close(int(c.fd)) // which takes it out of epoll: it is the only one of its socket
 }
 
-// Detach takes the descriptor away from conn, a plain socket, and closes conn.
+// Detach takes the descriptor away from conn, a plain socket, and closes conn. That takes a copy: without descriptors, or with another
+// error, conn is as it was.
 func Detach(conn net.Conn) (fd int, err error) {
-	defer conn.Close()
 	s, ok := conn.(syscall.Conn)
 	if !ok {
 		return -1, fmt.Errorf("loop: %T is no plain socket", conn)
@@ -271,5 +271,6 @@ func Detach(conn net.Conn) (fd int, err error) {
 	case errno != 0:
 		return -1, os.NewSyscallError("fcntl", errno)
 	}
+	conn.Close()
 	return int(copied), nil
 }
