@@ -216,7 +216,7 @@ type loopClient struct {
 // accept takes a plain socket that was just accepted, or upgraded, and hands it over as a connection of one of the loops.
 func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) {
 	remote := compact(conn.RemoteAddr())
-	fd, err := loop.Detach(conn)
+	fd, err := loop.Detach(bare(conn))
 	if err != nil {
 		a.srv.log().Warn("connection lost", "conn", remote.String(), "err", err)
 		return

@@ -68,7 +68,7 @@ func (t *streamTransport) Serve(acceptor *Acceptor) error {
 
 // accept hands over a connection without TLS.
 func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
-	if t.opts.loops == nil || frame.SocketOf(conn) == nil {
+	if t.opts.loops == nil || frame.SocketOf(bare(conn)) == nil {
 		acceptor.Accept(newStreamConn(conn, t.opts))
 		return
 	}
@@ -102,6 +102,7 @@ func (t *streamTransport) Close() error {
 // streamConn is a PacketConn over a byte stream.
 type streamConn struct {
 	net.Conn
+	remote net.Addr
 	reader *frame.Reader
 	out    frame.Outbound
 }
@@ -113,8 +114,10 @@ var (
 )
 
 func newStreamConn(conn net.Conn, opts options) *streamConn {
+	remote := conn.RemoteAddr()
+	conn = bare(conn)
 	return &streamConn{
-		Conn: conn, out: frame.NewOutbound(conn, opts.style(), opts.writeTimeout),
+		Conn: conn, remote: remote, out: frame.NewOutbound(conn, opts.style(), opts.writeTimeout),
 		reader: frame.NewReader(conn, opts.framer, opts.readLimit(), packetTimeout, 0),
 	}
 }
@@ -155,6 +158,9 @@ func (c *streamConn) Shutdown(code int, reason string) error {
 
 // NetConn returns the connection below the framer.
 func (c *streamConn) NetConn() net.Conn { return c.Conn }
+
+// RemoteAddr is the peer's, or who a proxy says that it is.
+func (c *streamConn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *streamConn) setLimit(n int) { c.reader.SetLimit(n) }
 

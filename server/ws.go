@@ -96,7 +96,7 @@ func (t *wsTransport) mark(ctx context.Context, conn net.Conn) context.Context {
 	mute := new(atomic.Bool)
 	mute.Store(true)
 	t.mute.Store(conn, mute)
-	return context.WithValue(ctx, muteKey{}, mute)
+	return context.WithValue(withProxy(ctx, conn), muteKey{}, mute)
 }
 
 // count keeps conns: net/http tells of a connection's beginning on the goroutine that accepts, before anything else. The

@@ -72,8 +72,12 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)
 		return false
 	}
+	r, client, ok := u.forwarded(w, r)
+	if !ok {
+		return false
+	}
 	query := r.URL.Query()
-	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout}
+	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout, client: client}
 	ws, err := u.gorilla.Upgrade(hijacker, r, nil)
 	if err != nil {
 		u.refused(r, err)
@@ -100,7 +104,7 @@ func (u *upgrader) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []by
 		return
 	}
 	protocol := newWSProtocol(&upgrade{head, query, ws.Subprotocol()}, &u.opts)
-	if u.opts.loops == nil || frame.SocketOf(gather.Conn) == nil {
+	if u.opts.loops == nil || frame.SocketOf(bare(gather.Conn)) == nil {
 		u.acceptor.Accept(newRawConn(gather.Conn, protocol, &u.opts))
 		return
 	}
@@ -135,6 +139,7 @@ func (u *upgrader) initialize(w http.ResponseWriter, r *http.Request, ws *websoc
 type gatherHijacker struct {
 	http.ResponseWriter
 	timeout time.Duration
+	client  net.Addr // whom a trusted proxy makes the request for; nil: nobody told
 	conn    *wsio.GatherConn
 }
 
@@ -142,6 +147,9 @@ func (h *gatherHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
+	}
+	if h.client != nil {
+		conn = &namedConn{Conn: bare(conn), addr: h.client}
 	}
 	h.conn = wsio.NewGatherConn(conn, h.timeout)
 	return h.conn, rw, nil
