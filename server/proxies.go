@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/trust"
 )
@@ -164,8 +165,15 @@ type requestAddr string
 func (a requestAddr) Network() string { return "tcp" }
 func (a requestAddr) String() string  { return string(a) }
 
-// refuse counts a connection that is not let in, and says so.
+// refuse counts a connection that is not let in, and says so: once a second for each reason at most.
 func (s *Server) refuse(r Refusal, addr net.Addr, attrs ...any) {
-	s.stats.refusals.add(r)
-	s.log().Warn("connection refused", append([]any{"reason", string(r), "conn", addr.String()}, attrs...)...)
+	count, tell := s.stats.refusals.refuse(r, time.Since(s.made))
+	if !tell {
+		return
+	}
+	conn := ""
+	if addr != nil {
+		conn = addr.String()
+	}
+	s.log().Warn("connection refused", append([]any{"reason", string(r), "conn", conn, "times", count}, attrs...)...)
 }

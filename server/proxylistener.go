@@ -105,12 +105,13 @@ func (l *proxyListener) name(conn net.Conn) {
 		return
 	}
 	client, err := l.read(conn)
-	if l.leave(conn); err == nil {
+	going := l.leave(conn)
+	if err == nil {
 		l.hand(client)
 		return
 	}
 	conn.Close()
-	if !errors.Is(err, net.ErrClosed) {
+	if going {
 		l.refuse(conn.RemoteAddr(), err)
 	}
 }
@@ -125,10 +126,12 @@ func (l *proxyListener) enter(conn net.Conn) bool {
 	return true
 }
 
-func (l *proxyListener) leave(conn net.Conn) {
+// leave reports whether the listener goes on.
+func (l *proxyListener) leave(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, conn)
+	return !l.over
 }
 
 // read has the handshake timeout, however much comes in it.

@@ -1,6 +1,9 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Refusal is why a connection was not let in.
 type Refusal string
@@ -16,21 +19,41 @@ const (
 var refusals = [...]Refusal{RefusedShutdown, RefusedHandshake, RefusedProxy}
 
 // refusalCounters counts the connections that were not let in.
-type refusalCounters [len(refusals)]atomic.Uint64
+type refusalCounters [len(refusals)]refusalCounter
 
-func (c *refusalCounters) add(r Refusal) {
+// refusalCounter counts those of one reason.
+type refusalCounter struct {
+	count atomic.Uint64
+	told  atomic.Uint64 // of these, how many the log knows of
+	at    atomic.Int64  // when it was told last, since the server was made; 0: never
+}
+
+func (c *refusalCounters) of(r Refusal) *refusalCounter {
 	for i := range refusals {
 		if refusals[i] == r {
-			c[i].Add(1)
-			return
+			return &c[i]
 		}
 	}
+	panic("server: unknown refusal " + string(r))
+}
+
+func (c *refusalCounters) add(r Refusal) { c.of(r).count.Add(1) }
+
+// refuse is add at a time since the server was made. Once a second it is to be told to the log how many there were since it last was.
+func (c *refusalCounters) refuse(r Refusal, now time.Duration) (count uint64, tell bool) {
+	of := c.of(r)
+	n := of.count.Add(1)
+	last := of.at.Load()
+	if last != 0 && now-time.Duration(last) < time.Second || !of.at.CompareAndSwap(last, int64(now)+1) {
+		return 0, false
+	}
+	return n - of.told.Swap(n), true
 }
 
 // all returns the counters that aren't 0, and their sum.
 func (c *refusalCounters) all() (byReason map[Refusal]uint64, sum uint64) {
 	for i, r := range refusals {
-		n := c[i].Load()
+		n := c[i].count.Load()
 		if n == 0 {
 			continue
 		}

@@ -42,13 +42,12 @@ const (
 func Read(r io.Reader) (h Header, read []byte, err error) {
 	b := make([]byte, 0, usual)
 	for len(b) < len(signature2) {
-		n, err := r.Read(b[len(b):len(signature2)])
-		b = b[:len(b)+n]
+		b, err = some(r, b, len(signature2)-len(b))
 		if !begins(b, signature1) && !begins(b, signature2) {
 			return h, b, ErrNoHeader
 		}
-		if err != nil && len(b) < len(signature2) {
-			return h, nil, cut(err, len(b))
+		if err != nil {
+			return h, nil, err
 		}
 	}
 	if b[0] == signature2[0] {
@@ -56,13 +55,25 @@ func Read(r io.Reader) (h Header, read []byte, err error) {
 	} else {
 		h, err = read1(r, b)
 	}
-	return h, nil, err
+	if err != nil {
+		return Header{}, nil, err
+	}
+	return h, nil, nil
 }
 
 // begins reports whether b is the beginning of a stream that begins with signature, as far as one can tell.
 func begins(b []byte, signature string) bool {
 	n := min(len(b), len(signature))
 	return string(b[:n]) == signature[:n]
+}
+
+// some appends up to n bytes from r to b, which has room for them. What came before an error comes without it: the next call tells.
+func some(r io.Reader, b []byte, n int) ([]byte, error) {
+	n, err := r.Read(b[len(b) : len(b)+n])
+	if b = b[:len(b)+n]; n > 0 || err == nil {
+		return b, nil
+	}
+	return b, cut(err, len(b))
 }
 
 // more appends n bytes from r to b.

@@ -89,7 +89,7 @@ func TestReadNoHeader(t *testing.T) {
 
 func TestReadTellsAsSoonAsPossible(t *testing.T) {
 	for name, begin := range map[string]string{
-		"1: protocol": "PROXY UDP4 1", "1: LF": "PROXY UNKNOWN\n",
+		"1: protocol": "PROXY UDP4 1", "1: LF": "PROXY UNKNOWN\n", "1: LF of TCP4": "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", "1: an LF within": "PROXY TCP4 1.2.3.4\n",
 		"2: version": signature2 + "\x11\x11\x00\x0c", "2: too long": signature2 + "\x21\x11\xff\xff",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func read1(r io.Reader, b []byte) (h Header, err error) {
 		if len(b)+n > maxLine {
 			return h, malformed("no end of line in %d bytes", maxLine)
 		}
-		if b, err = more(r, b, n); err != nil {
+		if b, err = some(r, b, n); err != nil {
 			return h, err
 		}
 	}
