@@ -216,11 +216,11 @@ type loopClient struct {
 // accept takes a plain socket that has come (see Server.come), and hands it over as a connection of one of the loops. It reports
 // false for what no loop can have: then conn is as it was, for a goroutine to serve.
 func (ls *loops) accept(a *Acceptor, conn net.Conn, ws *wsProtocol, other protocol, style *frame.Style) bool {
-	if ls == nil || frame.SocketOf(conn) == nil {
+	if ls == nil || frame.SocketOf(bare(conn)) == nil {
 		return false
 	}
 	remote := compact(conn.RemoteAddr())
-	fd, err := loop.Detach(conn)
+	fd, err := loop.Detach(bare(conn))
 	if err != nil { // the process is out of descriptors: conn has the last one
 		a.srv.log().Debug("connection stays on a goroutine", "conn", remote.String(), "err", err)
 		return false

@@ -25,7 +25,7 @@ func listen(network Network, addr string, opts options) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return patient(ln, config, opts), nil
+	return patient(ln, config, network, opts), nil
 }
 
 // over is listen on a listener that somebody has made.
@@ -35,12 +35,14 @@ func over(ln net.Listener, network Network, opts options) (net.Listener, error) 
 		ln.Close()
 		return nil, err
 	}
-	return patient(ln, config, opts), nil
+	return patient(ln, config, network, opts), nil
 }
 
-// patient returns a listener that goes on where accepting fails for the moment, with TLS unless config is nil.
-func patient(ln net.Listener, config *tls.Config, opts options) net.Listener {
+// patient returns a listener that goes on where accepting fails for the moment, knows the clients of trusted proxies, and has TLS unless
+// config is nil.
+func patient(ln net.Listener, config *tls.Config, network Network, opts options) net.Listener {
 	ln = &patientListener{Listener: ln, logger: opts.logger, closed: make(chan struct{})}
+	ln = opts.proxies.over(ln, network == NetworkWebsocket)
 	if config == nil {
 		return ln
 	}

@@ -67,6 +67,7 @@ type options struct {
 	keyFile      string
 	framer       frame.Framer
 	transport    Transport
+	proxies      proxies
 	subprotocol  string // the layer's
 	engine       Engine
 	eventLoops   int    // how many; 0: the default

@@ -11,7 +11,8 @@ type Refusal string
 // The reasons. Each has a counter of its own: see Stats.
 const (
 	RefusedShutdown  Refusal = "shutting down"
-	RefusedHandshake Refusal = "handshake failed" // of TLS, HTTP or a proxy, or it took too long
+	RefusedHandshake Refusal = "handshake failed"              // of TLS, HTTP or a proxy, or it took too long
+	RefusedProxy     Refusal = "client not named by its proxy" // WithTrustedProxies
 
 	RefusedTotal         Refusal = "too many connections"                  // WithMaxConnections
 	RefusedAddress       Refusal = "too many connections from the address" // WithMaxConnectionsPerAddress
@@ -23,7 +24,7 @@ const (
 
 // refusals lists every Refusal, in the order of their counters.
 var refusals = [...]Refusal{
-	RefusedShutdown, RefusedHandshake,
+	RefusedShutdown, RefusedHandshake, RefusedProxy,
 	RefusedTotal, RefusedAddress, RefusedPrefix, RefusedRate, RefusedAdmission, RefusedAdmissionTime,
 }
 

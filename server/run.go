@@ -92,6 +92,9 @@ func (s *Server) prepare(l *life, src source) error {
 	if layer, ok := s.layer.(interface{ Err() error }); ok && layer.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrBadOption, layer.Err())
 	}
+	if err := s.vetProxies(); err != nil {
+		return err
+	}
 	if err := s.startLoops(); err != nil {
 		return err
 	}

@@ -116,6 +116,7 @@ func (t *streamTransport) Close() error {
 // streamConn is a PacketConn over a byte stream.
 type streamConn struct {
 	net.Conn
+	remote net.Addr
 	reader *frame.Reader
 	out    frame.Outbound
 }
@@ -127,8 +128,10 @@ var (
 )
 
 func newStreamConn(conn net.Conn, opts options) *streamConn {
+	remote := conn.RemoteAddr()
+	conn = bare(conn)
 	return &streamConn{
-		Conn: conn, out: frame.NewOutbound(conn, opts.style(), opts.writeTimeout),
+		Conn: conn, remote: remote, out: frame.NewOutbound(conn, opts.style(), opts.writeTimeout),
 		reader: frame.NewReader(conn, opts.framer, opts.readLimit(), packetTimeout, 0),
 	}
 }
@@ -170,6 +173,9 @@ func (c *streamConn) Shutdown(code int, reason string) error {
 
 // NetConn returns the connection below the framer.
 func (c *streamConn) NetConn() net.Conn { return c.Conn }
+
+// RemoteAddr is the peer's, or who a proxy says that it is.
+func (c *streamConn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *streamConn) setLimit(n int) { c.reader.SetLimit(n) }
 

@@ -64,7 +64,7 @@ func (c *Conn) TLS() (tls.ConnectionState, bool) {
 	if !ok {
 		return tls.ConnectionState{}, false
 	}
-	secure, ok := n.NetConn().(*tls.Conn)
+	secure, ok := bare(n.NetConn()).(*tls.Conn)
 	if !ok {
 		return tls.ConnectionState{}, false
 	}

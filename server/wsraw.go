@@ -12,6 +12,7 @@ import (
 type rawConn struct {
 	wsio.Raw
 	wsProtocol
+	remote net.Addr
 }
 
 var (
@@ -26,10 +27,14 @@ var (
 )
 
 func newRawConn(conn net.Conn, protocol wsProtocol, opts *options) *rawConn {
-	c := &rawConn{wsProtocol: protocol}
+	c := &rawConn{wsProtocol: protocol, remote: conn.RemoteAddr()}
+	conn = bare(conn)
 	c.Init(conn, &c.wsProtocol.Protocol, opts.wsDeadline, 0, frame.NewOutbound(conn, &frames, opts.writeTimeout))
 	return c
 }
+
+// RemoteAddr is the peer's, or who a proxy says that it is.
+func (c *rawConn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *rawConn) canWriteNow() bool                       { return c.Eager() }
 func (c *rawConn) writeNow(packets []*Packet) (int, error) { return c.WriteNow(packets) }

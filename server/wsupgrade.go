@@ -71,11 +71,15 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)
 		return false
 	}
+	r, client, ok := u.forwarded(w, r)
+	if !ok {
+		return false
+	}
 	arrived, ok := u.letIn(w, r)
 	if !ok {
 		return false
 	}
-	hijacked, taken := u.upgradeEntered(w, r, head)
+	hijacked, taken := u.upgradeEntered(w, r, head, client)
 	if !taken {
 		u.acceptor.srv.leave(requestAddr(r.RemoteAddr))
 		if arrived || hijacked { // else it is net/http's still
@@ -85,10 +89,11 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 	return hijacked
 }
 
-// upgradeEntered is upgrade for a connection that has been let in. taken: it is the server's to count.
-func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte) (hijacked, taken bool) {
+// upgradeEntered is upgrade for a connection that has been let in, of client; nil: of whom the connection tells. taken: it is the
+// server's to count.
+func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte, client net.Addr) (hijacked, taken bool) {
 	query := r.URL.Query()
-	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout}
+	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout, client: client}
 	ws, err := u.gorilla.Upgrade(hijacker, r, nil)
 	if err != nil {
 		u.refused(r, err)
@@ -157,6 +162,7 @@ func (u *upgrader) initialize(w http.ResponseWriter, r *http.Request, ws *websoc
 type gatherHijacker struct {
 	http.ResponseWriter
 	timeout time.Duration
+	client  net.Addr // whom a trusted proxy makes the request for; nil: nobody told
 	conn    *wsio.GatherConn
 }
 
@@ -164,6 +170,9 @@ func (h *gatherHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
+	}
+	if h.client != nil {
+		conn = &namedConn{Conn: bare(conn), addr: h.client}
 	}
 	h.conn = wsio.NewGatherConn(conn, h.timeout)
 	return h.conn, rw, nil

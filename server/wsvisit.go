@@ -29,7 +29,7 @@ func (t *wsTransport) meet(ctx context.Context, conn net.Conn) context.Context {
 		}
 	}
 	t.visits.Store(conn, v)
-	return context.WithValue(ctx, visitKey{}, v)
+	return context.WithValue(withProxy(ctx, conn), visitKey{}, v)
 }
 
 // part is told when a connection is no longer net/http's. One that was hijacked goes on.
