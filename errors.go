@@ -29,6 +29,9 @@ var (
 	ErrUndrained = errors.New("gateway: drain was taken back")
 	// ErrMoving means that a connection is on its way to another endpoint, and that more was forwarded for it than is held.
 	ErrMoving = errors.New("gateway: connection is moving, and too much waits for it")
+	// ErrUnreliableLink is why an endpoint is refused, as the log says, whose client is one of datagrams (client.NewUDP): a session
+	// protocol needs a link that loses nothing and keeps order.
+	ErrUnreliableLink = errors.New("gateway: a link must not lose or reorder packets")
 	// ErrPacketTooLarge is what every error about a packet's size unwraps to.
 	ErrPacketTooLarge = frame.ErrPacketTooLarge
 	// ErrBadOption is what Run returns, wrapped, for a missing part or an option's bad value; a backend's server's Run too.

@@ -172,6 +172,9 @@ func (g *Gateway) adopt(id identity, e *Endpoint) {
 	case !e.template.KeepsBoundaries():
 		g.log.Error("endpoint refused: its client's framer keeps no packet boundaries", "endpoint", e.name, "address", e.address)
 		return
+	case !e.template.Reliable():
+		g.log.Error("endpoint refused", "endpoint", e.name, "address", e.address, "err", ErrUnreliableLink)
+		return
 	case e.bad != nil:
 		g.log.Error("endpoint refused", "endpoint", e.name, "address", e.address, "err", e.bad)
 		return

@@ -191,6 +191,12 @@ func (c *Client) KeepsBoundaries() bool {
 	return !ok || !b.raw()
 }
 
+// Reliable reports whether the client's transport keeps packets in order, and loses none while it is connected: false with NewUDP only.
+func (c *Client) Reliable() bool {
+	l, ok := c.core.(lossy)
+	return !ok || !l.unreliable()
+}
+
 // Write queues packet and returns at once; packet may be reused then. On a WebSocket it is a binary message. Each callback
 // is called exactly once: with nil when the bytes were handed to the kernel, on the goroutine that writes, and else with
 // why they were not, maybe before Write returns: ErrNotConnected, ErrClosed, ErrQueueFull, ErrPacketTooLarge, the network's.

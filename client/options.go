@@ -28,7 +28,7 @@ const (
 	linkReadBuffer    = 32 << 10 // many packets are cut from one read
 )
 
-// Option configures a client; see NewWebsocket, NewTCP and NewUnixDomainSocket.
+// Option configures a client; see NewWebsocket, NewTCP, NewUnixDomainSocket and NewUDP.
 type Option func(o *options)
 
 type options struct {

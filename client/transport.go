@@ -49,6 +49,8 @@ type (
 	quieter interface{ onQuiet(quiet func()) }
 	// boundless tells whether packet boundaries are lost.
 	boundless interface{ raw() bool }
+	// lossy tells whether packets may get lost, or out of order.
+	lossy interface{ unreliable() bool }
 	// configured tells the options that the client itself heeds.
 	configured interface{ options() options }
 	// raiser takes larger packets than its options say.
