@@ -161,7 +161,7 @@ func (g *gate) hold(view *Conn, packet []byte) {
 	g.c.srv.serving.Go(func() {
 		defer g.answered()
 		if g.ask(view, packet) {
-			g.c.onLoop.Do(g.letIn)
+			g.c.inTurn(g.letIn)
 		}
 	})
 }

@@ -215,7 +215,7 @@ func (c *connection) endCarried() {
 func (c *connection) carry(kind int, packet []byte, done func(error)) {
 	err := error(ErrConnClosed)
 	if !c.closing.Load() {
-		err = frame.CheckSize(len(packet), max(maxWriteSize, c.srv.opts.queueBytes))
+		err = frame.CheckSize(len(packet), c.srv.maxWrite)
 	}
 	if err == nil {
 		err = c.carried.carrier.Write(kind, packet, done)

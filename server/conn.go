@@ -77,8 +77,11 @@ func (c *Conn) GetIP() string {
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr {
-	if a, ok := c.c.addr.(compactAddr); ok {
+	switch a := c.c.addr.(type) {
+	case compactAddr:
 		return net.TCPAddrFromAddrPort(netip.AddrPort(a))
+	case *udpAddr:
+		return net.UDPAddrFromAddrPort(netip.AddrPort(*a))
 	}
 	return c.c.addr
 }

@@ -79,10 +79,15 @@ type drainer interface {
 }
 
 func newConnection(s *Server, pc PacketConn) *connection {
+	var c *connection
 	l, _ := pc.(*loopConn)
-	c := &connection{}
-	if l != nil {
-		c = l.c
+	switch pc := pc.(type) {
+	case *loopConn:
+		c = pc.c
+	case *udpSession:
+		c = &pc.connection
+	default:
+		c = &connection{}
 	}
 	c.srv, c.pc, c.onLoop, c.addr, c.opened = s, pc, l, pc.RemoteAddr(), time.Since(s.made)
 	c.out.Bound(s.opts.queueBytes, s.opts.queuePackets)
@@ -118,6 +123,17 @@ func (c *connection) end() any {
 		return c.onLoop.protocol
 	}
 	return c.pc
+}
+
+// abandon ends a connection that the server has not taken.
+func (c *connection) abandon() {
+	switch pc := c.pc.(type) {
+	case *loopConn:
+		pc.abandon()
+	case *udpSession: // its transport forgets it
+	default:
+		pc.Close()
+	}
 }
 
 // serve reads the connection until its end. It is the connection's goroutine, and joins the others.
@@ -239,8 +255,11 @@ func (c *connection) waits(packet []byte) bool {
 		return true
 	}
 	c.waiting.Add(-size)
-	c.srv.stats.mailbox.Add(1)
 	c.srv.stats.discarded.Add(1)
+	if c.forgeable() {
+		return false
+	}
+	c.srv.stats.mailbox.Add(1)
 	c.close(closeReason{err: ErrMailboxFull, code: codePolicyViolation, text: "too many packets"})
 	return false
 }

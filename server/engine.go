@@ -53,6 +53,8 @@ func (s *Server) hindrance() string {
 		return "event loops exist on Linux only, and where they were not left out (the build tag noloops)"
 	case o.transport != nil || s.network == NetworkNone:
 		return "WithTransport, or no network"
+	case s.network.datagrams():
+		return "UDP, which has no connections"
 	case o.secured():
 		return "TLS"
 	case o.wsUpgrader != nil || o.wsInit != nil:

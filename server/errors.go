@@ -43,6 +43,8 @@ var (
 	ErrNotAdmitted = fmt.Errorf("server: not admitted: %w", net.ErrClosed)
 	// ErrHandlerPanic closes a connection one of whose handlers panicked.
 	ErrHandlerPanic = fmt.Errorf("server: handler panicked: %w", net.ErrClosed)
+	// ErrIdleTimeout closes a UDP session from which nothing was received for too long: see WithUDPIdleTimeout.
+	ErrIdleTimeout = fmt.Errorf("server: idle timeout: nothing was received for too long: %w", net.ErrClosed)
 	// ErrGoingAway closes connections at Shutdown.
 	ErrGoingAway = fmt.Errorf("server: going away: %w", net.ErrClosed)
 	// ErrMessageType closes a WebSocket connection that sends a type that WithWebsocketMessageType doesn't list.

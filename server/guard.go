@@ -23,7 +23,7 @@ func (c *connection) guarded() *guard {
 }
 
 // tooFast counts what a client has sent, and reports whether it was more than it may, which closes it: on a stream nobody else can have
-// sent it. size is a packet's, 0 for what is none.
+// sent it. Of datagrams it costs those that are too many. size is a packet's, 0 for what is none.
 func (c *connection) tooFast(size int) bool {
 	l := &c.srv.opts.limits
 	if !l.packets.limits() && !l.bytes.limits() || c.link {
@@ -36,6 +36,10 @@ func (c *connection) tooFast(size int) bool {
 	now := time.Now()
 	if (g.packets == nil || g.packets.AllowN(now, 1)) && (g.bytes == nil || g.bytes.AllowN(now, size)) {
 		return false
+	}
+	if c.forgeable() {
+		c.srv.stats.discarded.Add(1)
+		return true
 	}
 	if c.close(closeReason{err: ErrRateLimited, code: codePolicyViolation, text: "too much at once"}) {
 		c.srv.stats.tooFast.Add(1)

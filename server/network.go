@@ -30,6 +30,9 @@ func GetNetworks() []Network { return slices.Clone(networks) }
 // IsSocket reports whether connections come over n: true for every network but NetworkNone.
 func (n Network) IsSocket() bool { return n != NetworkNone && slices.Contains(networks, n) }
 
+// datagrams reports whether a packet is a datagram.
+func (n Network) datagrams() bool { return n == NetworkUdp || n == NetworkUdp4 || n == NetworkUdp6 }
+
 // newTransport returns what accepts for the server's network.
 func (s *Server) newTransport() (Transport, error) {
 	s.mu.Lock()
@@ -43,6 +46,8 @@ func (s *Server) newTransport() (Transport, error) {
 		return newStreamTransport(s.network, opts), nil
 	case NetworkWebsocket:
 		return newWSTransport(opts), nil
+	case NetworkUdp, NetworkUdp4, NetworkUdp6:
+		return s.newUDPTransport(opts)
 	}
 	return nil, &NetworkError{Network: s.network}
 }

@@ -2,7 +2,7 @@ package server
 
 import "github.com/minotaur-gateway/gateway/internal/frame"
 
-// The life of a connection on an event loop: what serve does on a goroutine of its own happens here step by step.
+// The life of a connection on an event loop, or of datagrams: what serve does on a goroutine of its own happens here step by step.
 
 // start runs the opened handlers, or waits for what the first packet tells.
 func (c *connection) start() {
@@ -69,6 +69,13 @@ func (c *connection) endOnLoop(err error) (told bool) {
 	} else if theirs {
 		c.onLoop.answerClose()
 	}
+	c.closeInTurn(func(f func()) { go f() })
+	return told
+}
+
+// closeInTurn has a connection closed of which nothing happens any more. elsewhere runs closed handlers beside what the caller has to
+// do: they may wait for deliveries that are under way.
+func (c *connection) closeInTurn(elsewhere func(f func())) {
 	switch {
 	case c.link:
 		c.srv.layer.Ended(c.detached(), c.outcome())
@@ -78,15 +85,14 @@ func (c *connection) endOnLoop(err error) (told bool) {
 			c.srv.forget(c)
 		}
 	case c.box != nil:
-		c.post(event{call: c.closeOnLoop})
-	default: // not here: closed handlers may wait for deliveries that are under way
-		go c.closeOnLoop()
+		c.post(event{call: c.closeLast})
+	default:
+		elsewhere(c.closeLast)
 	}
-	return told
 }
 
-// closeOnLoop is the last step.
-func (c *connection) closeOnLoop() {
+// closeLast is the last step.
+func (c *connection) closeLast() {
 	c.srv.handleClosed(c.detached(), c.outcome())
 	if c.ownBox {
 		c.box.end()

@@ -62,6 +62,7 @@ type options struct {
 	queuePackets int
 	queueBytes   int
 	listenConfig net.ListenConfig
+	udp          udpOptions
 	tls          *tls.Config
 	certFile     string
 	keyFile      string

@@ -20,12 +20,17 @@ const (
 	RefusedRate          Refusal = "too many new connections"              // WithConnectionRate
 	RefusedAdmission     Refusal = "not admitted"                          // WithAdmission: its function said so, or panicked
 	RefusedAdmissionTime Refusal = "not admitted in time"                  // WithAdmission: the deadline passed
+
+	RefusedUDPSessions Refusal = "too many UDP sessions"                  // UDPLimits.Sessions
+	RefusedUDPPrefix   Refusal = "too many UDP sessions from the network" // UDPLimits.PerPrefix
+	RefusedUDPRate     Refusal = "too many new UDP sessions"              // UDPLimits.Rate
 )
 
 // refusals lists every Refusal, in the order of their counters.
 var refusals = [...]Refusal{
 	RefusedShutdown, RefusedHandshake, RefusedProxy,
 	RefusedTotal, RefusedAddress, RefusedPrefix, RefusedRate, RefusedAdmission, RefusedAdmissionTime,
+	RefusedUDPSessions, RefusedUDPPrefix, RefusedUDPRate,
 }
 
 // refusalCounters counts the connections that were not let in.

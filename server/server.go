@@ -28,6 +28,8 @@ type Server struct {
 	made    time.Time
 	door    door
 
+	maxWrite int // bytes of the largest packet that is written; static after New
+
 	stop     chan struct{} // closed by Shutdown
 	stopOnce sync.Once
 
@@ -56,6 +58,10 @@ func New(network Network, options ...Option) *Server {
 		if option != nil {
 			option(s)
 		}
+	}
+	s.maxWrite = max(maxWriteSize, s.opts.queueBytes)
+	if s.network.datagrams() && s.opts.transport == nil {
+		s.maxWrite = maxDatagram
 	}
 	return s
 }
@@ -135,13 +141,14 @@ type Stats struct {
 	RateLimited        uint64             // connections closed because they sent more than WithPacketRate or WithByteRate let them
 	PacketsTooLarge    uint64             // connections closed because of one
 	PacketsDiscarded   uint64             // read from connections that were closing already
+	DatagramsTooLarge  uint64             // read and dropped: above WithMaxPacketSize, on UDP
 	HandlerPanics      uint64             // recovered
 	ConnectionsRefused uint64             // not let in, for whatever reason
 	Refusals           map[Refusal]uint64 // of these, by reason; reasons that never were are missing
 }
 
 type counters struct {
-	opened, closed, received, written, aborted, failed, slow, mailbox, tooFast, tooLarge, discarded, panics atomic.Uint64
+	opened, closed, oversized, received, written, aborted, failed, slow, mailbox, tooFast, tooLarge, discarded, panics atomic.Uint64
 
 	refusals refusalCounters
 }
@@ -154,7 +161,7 @@ func (s *Server) Stats() Stats {
 		Opened: c.opened.Load(), Closed: c.closed.Load(), PacketsReceived: c.received.Load(),
 		PacketsWritten: c.written.Load(), PacketsAborted: c.aborted.Load(), WritesFailed: c.failed.Load(),
 		SlowConsumers: c.slow.Load(), MailboxesFull: c.mailbox.Load(), RateLimited: c.tooFast.Load(), PacketsTooLarge: c.tooLarge.Load(), PacketsDiscarded: c.discarded.Load(),
-		HandlerPanics: c.panics.Load(), ConnectionsRefused: refused, Refusals: refusals,
+		DatagramsTooLarge: c.oversized.Load(), HandlerPanics: c.panics.Load(), ConnectionsRefused: refused, Refusals: refusals,
 	}
 }
 
@@ -187,11 +194,7 @@ func (s *Server) take(pc PacketConn) bool {
 		s.mu.Unlock()
 		s.stats.refusals.add(RefusedShutdown)
 		s.goAway(c.addr)
-		if c.onLoop != nil {
-			c.onLoop.abandon()
-		} else {
-			pc.Close()
-		}
+		c.abandon()
 		return false
 	}
 	c.id = s.newIDLocked(c.addr)
@@ -202,9 +205,11 @@ func (s *Server) take(pc PacketConn) bool {
 	}
 	s.serving.Add(1)
 	s.mu.Unlock()
-	if l := c.onLoop; l != nil {
-		l.Enroll()
-	} else {
+	switch pc := pc.(type) {
+	case *loopConn:
+		pc.Enroll()
+	case *udpSession: // its transport opens it
+	default:
 		go c.serve()
 	}
 	return true

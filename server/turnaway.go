@@ -15,6 +15,9 @@ const maxAnswers = 256
 // turnAway tells a connection that is not let in why, and closes it. It returns at once.
 func (s *Server) turnAway(pc PacketConn, r Refusal) {
 	s.refuse(r, pc.RemoteAddr())
+	if _, ok := pc.(*udpSession); ok { // an answer could go to somebody who has asked for nothing
+		return
+	}
 	if !s.beginAnswer() {
 		pc.Close()
 		return

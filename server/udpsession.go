@@ -72,6 +72,18 @@ func (s *udpSession) wake() {
 	t.signal()
 }
 
+// forgeable reports whether what seems to come from the client may be somebody else's, and must not end the connection.
+func (c *connection) forgeable() bool { _, datagrams := c.pc.(*udpSession); return datagrams }
+
+// inTurn runs f when nothing else happens on a connection that has no goroutine.
+func (c *connection) inTurn(f func()) {
+	if s, ok := c.pc.(*udpSession); ok {
+		s.turn.put(event{call: f})
+		return
+	}
+	c.onLoop.Do(f)
+}
+
 // open begins the session, and hands over the packet that it began with. On the reader.
 func (s *udpSession) open(packet []byte) {
 	s.start()
@@ -81,12 +93,15 @@ func (s *udpSession) open(packet []byte) {
 
 // take hands over a packet, unless the session has ended. On the reader.
 func (s *udpSession) take(packet []byte) {
-	if !s.turn.begin() {
-		s.srv.stats.discarded.Add(1)
-		return
+	if s.turn.begin() {
+		s.receive(packet)
+		s.turn.rest()
+	} else if s.waits(packet) { // somebody lets the client in, or ends the session
+		s.turn.put(event{call: func() {
+			s.waiting.Add(-int64(mailboxSize(packet)))
+			s.receive(packet)
+		}})
 	}
-	s.receive(packet)
-	s.turn.rest()
 }
 
 func (s *udpSession) receive(packet []byte) {

@@ -41,7 +41,7 @@ type waiter interface {
 
 // write queues a packet of the connection.
 func (c *connection) write(p *frame.Packet) {
-	if err := frame.CheckSize(len(p.Bytes()), max(maxWriteSize, c.srv.opts.queueBytes)); err != nil {
+	if err := frame.CheckSize(len(p.Bytes()), c.srv.maxWrite); err != nil {
 		c.refuse(p, err)
 		return
 	}
@@ -239,6 +239,10 @@ func withoutMark(err error) error {
 func (c *connection) startWriter() {
 	if c.onLoop != nil {
 		c.onLoop.Wake()
+		return
+	}
+	if s, ok := c.pc.(*udpSession); ok {
+		s.wake()
 		return
 	}
 	c.mu.Lock()

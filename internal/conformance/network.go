@@ -73,7 +73,7 @@ func (n *Network) largest() (accepts, sends int) {
 
 // networks are those that package server and package client have.
 func networks() []Network {
-	return []Network{webSocketNetwork(), streamNetwork(TCP, client.NewTCP), streamNetwork(Unix, client.NewUnixDomainSocket)}
+	return []Network{webSocketNetwork(), streamNetwork(TCP, client.NewTCP), streamNetwork(Unix, client.NewUnixDomainSocket), udpNetwork()}
 }
 
 func streamNetwork(name string, c func(string, ...client.Option) *client.Client) Network {
