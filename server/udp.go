@@ -206,8 +206,8 @@ func (t *udpTransport) rest(d time.Duration) bool {
 	}
 }
 
-// since is now, as times of the transport are.
-func (t *udpTransport) since() time.Duration { return time.Since(t.srv.made) }
+// since is now, as times of the transport are, never 0.
+func (t *udpTransport) since() time.Duration { return time.Since(t.srv.made) + 1 }
 
 // arrived hands over datagrams that came with one read.
 func (t *udpTransport) arrived(acceptor *Acceptor, list []datagram) {
@@ -226,6 +226,9 @@ func (t *udpTransport) arrived(acceptor *Acceptor, list []datagram) {
 		case !first:
 			s.take(t.slab.Copy(d.data, behind))
 		case acceptor.srv.accept(s):
+			t.mu.Lock()
+			s.heard = now
+			t.mu.Unlock()
 			s.open(t.slab.Copy(d.data, behind))
 		default:
 			t.refuse(s)
@@ -253,7 +256,7 @@ func (t *udpTransport) find(d datagram, now time.Duration) (s *udpSession, first
 		t.srv.stats.refusals.add(refusal)
 		return nil, false
 	}
-	s = newUDPSession(t, d, now)
+	s = newUDPSession(t, d)
 	t.sessions.add(s)
 	return s, true
 }

@@ -21,7 +21,7 @@ type udpSession struct {
 	gone      bool          // the session has ended; belongs to the writer
 	listed    atomic.Bool   // it is among those that are ready
 	dropping  atomic.Bool   // it shall end whatever is queued
-	heard     time.Duration // when the last datagram came; guarded by transport.mu, as is place
+	heard     time.Duration // when the last datagram came, 0 until the server has taken it; guarded by transport.mu, as is place
 	place     int           // in the table
 }
 
@@ -32,8 +32,8 @@ var (
 )
 
 // newUDPSession returns a session whose turn it is: what others bring waits for open.
-func newUDPSession(t *udpTransport, first datagram, now time.Duration) *udpSession {
-	s := &udpSession{transport: t, peer: first.peer, heard: now}
+func newUDPSession(t *udpTransport, first datagram) *udpSession {
+	s := &udpSession{transport: t, peer: first.peer}
 	s.turn.busy = true
 	if s.addr = first.addr; s.addr == nil {
 		s.addr = (*udpAddr)(&s.peer.ip)
@@ -137,7 +137,8 @@ var errRefused = errors.New("server: the network has refused the packet") // for
 type udpTable struct {
 	byPeer map[udpPeer]*udpSession
 	list   []*udpSession // in no order
-	next   int           // of list, whose silence is to be looked at
+	next   int           // of list: from here on their silence was looked at in this round
+	round  int           // how many there were when it began
 	deaf   map[udpPeer]struct{}
 	ended  []deafPeer // those of deaf, in order
 }
@@ -195,16 +196,16 @@ func (t *udpTable) forget(now time.Duration) {
 }
 
 // silent returns those of which nothing was heard since a time, among the next part of all: after so many calls as there are
-// parts, each was looked at.
+// parts, each was looked at. It goes down, since whoever leaves is replaced by the last one, which then was looked at already.
 func (t *udpTable) silent(since time.Duration, parts int) (list []*udpSession) {
-	for n := min(len(t.list), len(t.list)/parts+1); n > 0; n-- {
-		if t.next >= len(t.list) {
-			t.next = 0
-		}
-		if s := t.list[t.next]; s.heard < since {
+	if t.next = min(t.next, len(t.list)); t.next == 0 {
+		t.next, t.round = len(t.list), len(t.list)
+	}
+	for n := min(t.next, t.round/parts+1); n > 0; n-- {
+		t.next--
+		if s := t.list[t.next]; s.heard != 0 && s.heard < since {
 			list = append(list, s)
 		}
-		t.next++
 	}
 	return list
 }
