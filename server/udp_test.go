@@ -366,3 +366,70 @@ func TestUDPServeBeside(t *testing.T) {
 	say(t, first, "still there")
 	assert.Equal(t, "still there", hear(t, first))
 }
+
+func TestUDPAdmission(t *testing.T) {
+	for name, opts := range map[string][]server.Option{"in place": nil, "async": {server.WithAsyncHandlers()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				decide := make(chan error)
+				h, p := servePackets(t, append(opts, server.WithAdmission(func(conn *server.Conn, first []byte) error {
+					conn.Write(append([]byte("hello "), first...))
+					return <-decide
+				}, 0))...)
+				const ann, bob = "192.0.2.1:1", "192.0.2.2:2"
+				p.send(ann, "ann")
+				assert.Equal(t, "hello ann", (<-p.out).data)
+				p.send(ann, "while it is decided")
+				synctest.Wait()
+				assert.Zero(t, h.GetOnlineCount())
+				decide <- nil
+				assert.Equal(t, ann, (<-h.opened).GetID())
+				assert.Equal(t, "while it is decided", h.next(t).data)
+				p.send(ann, "afterwards")
+				assert.Equal(t, "afterwards", h.next(t).data)
+
+				p.send(bob, "bob")
+				assert.Equal(t, "hello bob", (<-p.out).data)
+				decide <- errors.New("a stranger")
+				synctest.Wait()
+				assert.Equal(t, 1, h.GetOnlineCount())
+				assert.EqualValues(t, 1, h.Stats().Refusals[server.RefusedAdmission])
+				p.send(bob, "goes on")
+				synctest.Wait()
+				assert.Empty(t, h.opened)
+			})
+		})
+	}
+}
+
+// TestUDPForgedFlood has somebody send under a player's address: what is too much is lost, and the player stays.
+func TestUDPForgedFlood(t *testing.T) {
+	for name, opt := range map[string]server.Option{
+		"packets": server.WithPacketRate(5, 5), "mailbox": server.WithAsyncHandlers(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, p := servePackets(t, opt)
+				release := make(chan struct{})
+				h.RegConnectionReceivePacketEvent(func(*server.Server, *server.Conn, []byte) {
+					if name == "mailbox" {
+						<-release
+					}
+				}, 1)
+				const each, sent = 1000, server.MailboxBytes/1000 + 10
+				for range sent {
+					p.send("192.0.2.1:1", strings.Repeat("x", each))
+				}
+				synctest.Wait()
+				close(release)
+				time.Sleep(time.Second)
+				assert.Positive(t, h.Stats().PacketsDiscarded)
+				assert.Empty(t, h.closed)
+				handled := len(h.packets)
+				p.send("192.0.2.1:1", "still there")
+				synctest.Wait()
+				assert.Len(t, h.packets, handled+1)
+			})
+		})
+	}
+}

@@ -151,12 +151,12 @@ func TestUDPFlood(t *testing.T) {
 	p := newPackets()
 	ended := make(chan error, 1)
 	go func() { ended <- h.ServePacket(p) }()
-	before := heap()
+	before := heapInUse()
 	for i := range sources {
 		p.sendFrom(&net.UDPAddr{IP: net.IPv4(byte(1+i>>16), byte(i>>8), byte(i), byte(i>>3)), Port: 1 + i%60_000}, "x")
 	}
 	require.Eventually(t, func() bool { return h.Stats().Opened+h.Stats().ConnectionsRefused == sources }, patience, tick)
-	after := heap()
+	after := heapInUse()
 	assert.Equal(t, allowed, h.GetOnlineCount())
 	assert.Equal(t, map[server.Refusal]uint64{server.RefusedUDPSessions: sources - allowed}, h.Stats().Refusals)
 	t.Logf("%d bytes a session", (after-before)/allowed)
@@ -166,8 +166,8 @@ func TestUDPFlood(t *testing.T) {
 	assert.Zero(t, h.GetOnlineCount())
 }
 
-// heap returns the bytes that are in use.
-func heap() int64 {
+// heapInUse returns the bytes that are in use.
+func heapInUse() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
