@@ -47,6 +47,8 @@ func dial(network server.Network, address string, opts ...client.Option) *client
 		return client.NewWebsocket("ws://"+address+"/", opts...)
 	case server.NetworkUnix:
 		return client.NewUnixDomainSocket(address, opts...)
+	case server.NetworkUdp:
+		return client.NewUDP(address, opts...)
 	}
 	return client.NewTCP(address, opts...)
 }
