@@ -65,6 +65,7 @@ func TestUDPAfterClose(t *testing.T) {
 		const ann = "192.0.2.1:1"
 		p.send(ann, "hello")
 		conn := <-h.opened
+		assert.Equal(t, "hello", h.next(t).data)
 		written := write(conn, []byte("last words"))
 		conn.Close()
 		assert.NoError(t, <-written)
@@ -73,7 +74,7 @@ func TestUDPAfterClose(t *testing.T) {
 		p.send(ann, "what was under way")
 		synctest.Wait()
 		assert.Empty(t, h.opened)
-		assert.Len(t, h.packets, 1)
+		assert.Empty(t, h.packets)
 		assert.EqualValues(t, 1, h.Stats().PacketsDiscarded)
 
 		time.Sleep(2 * time.Second)
