@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"net"
+	"os"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -11,16 +13,10 @@ import (
 	"github.com/minotaur-gateway/gateway/server"
 )
 
-// TCP options, tcp(7).
-const (
-	keepIdle     = 4    // TCP_KEEPIDLE, s
-	keepInterval = 5    // TCP_KEEPINTVL, s
-	keepCount    = 6    // TCP_KEEPCNT
-	userTimeout  = 0x12 // TCP_USER_TIMEOUT, ms
-)
+const userTimeout = 0x12 // TCP_USER_TIMEOUT, tcp(7), ms
 
 func TestHalfOpenPeersAreNoticed(t *testing.T) {
-	for _, tt := range transports[:3] { // a loop has a copy of the socket
+	for _, tt := range transports {
 		t.Run(tt.name, func(t *testing.T) {
 			b := serve(t, tt.network)
 			show, conns := dialed()
@@ -32,20 +28,34 @@ func TestHalfOpenPeersAreNoticed(t *testing.T) {
 				assert.False(t, ok, "the kernel knows when the other process is gone")
 				return
 			}
-			assert.Equal(t, 1, socketOption(t, conn, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE))
-			assert.Equal(t, 5, socketOption(t, conn, syscall.IPPROTO_TCP, keepIdle))
-			assert.Equal(t, 5, socketOption(t, conn, syscall.IPPROTO_TCP, keepInterval))
-			assert.Equal(t, 2, socketOption(t, conn, syscall.IPPROTO_TCP, keepCount))
-			assert.Equal(t, 10_000, socketOption(t, conn, syscall.IPPROTO_TCP, userTimeout))
+			fd := descriptorOf(t, conn.LocalAddr().(*net.TCPAddr))
+			assert.Equal(t, 1, socketOption(t, fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE))
+			assert.Equal(t, 5, socketOption(t, fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE))
+			assert.Equal(t, 5, socketOption(t, fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL))
+			assert.Equal(t, 2, socketOption(t, fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT))
+			assert.Equal(t, 10_000, socketOption(t, fd, syscall.IPPROTO_TCP, userTimeout))
 		})
 	}
 }
 
-func socketOption(t *testing.T, conn *net.TCPConn, level, option int) (value int) {
-	raw, err := conn.SyscallConn()
+// descriptorOf returns the descriptor of the socket at local, whoever has it: a loop has a copy.
+func descriptorOf(t *testing.T, local *net.TCPAddr) int {
+	names, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
-	var failed error
-	require.NoError(t, raw.Control(func(fd uintptr) { value, failed = syscall.GetsockoptInt(int(fd), level, option) }))
-	require.NoError(t, failed)
+	for _, name := range names {
+		fd, err := strconv.Atoi(name.Name())
+		require.NoError(t, err)
+		at, err := syscall.Getsockname(fd)
+		if v4, ok := at.(*syscall.SockaddrInet4); err == nil && ok && v4.Port == local.Port && net.IP(v4.Addr[:]).Equal(local.IP) {
+			return fd
+		}
+	}
+	require.FailNow(t, "no such socket")
+	return -1
+}
+
+func socketOption(t *testing.T, fd, level, option int) int {
+	value, err := syscall.GetsockoptInt(fd, level, option)
+	require.NoError(t, err)
 	return value
 }

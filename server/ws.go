@@ -38,6 +38,8 @@ func newWSTransport(opts options) *wsTransport {
 		IdleTimeout: handshakeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
 		ConnState: t.count, ConnContext: t.meet,
 	}
+	// Who doesn't upgrade has no business here: request after request would keep a connection for nothing.
+	t.http.SetKeepAlivesEnabled(false)
 	return t
 }
 

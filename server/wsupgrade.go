@@ -66,6 +66,10 @@ func (u *upgrader) ServeHTTP(w http.ResponseWriter, r *http.Request) { u.upgrade
 
 // upgrade reports whether the connection is no longer net/http's, upgraded or not.
 func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked bool) {
+	if err := unfit(w, r); err != nil {
+		u.refused(r, err)
+		return false
+	}
 	head, ok := requestHead(r)
 	if !ok {
 		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)

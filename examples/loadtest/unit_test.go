@@ -16,7 +16,7 @@ func TestPacketsTellEveryBit(t *testing.T) {
 		client, number, ok := p.read(packet)
 		assert.True(t, ok)
 		assert.EqualValues(t, 7, client)
-		assert.EqualValues(t, 1<<40+3, number)
+		assert.EqualValues(t, uint64(1<<40+3), number)
 		for bit := range 8 * size {
 			packet[bit/8] ^= 1 << (bit % 8)
 			_, _, ok := p.read(packet)
