@@ -255,8 +255,11 @@ func (c *connection) writeSafely(packets []*frame.Packet) (n int, err error) {
 }
 
 func (c *connection) writePackets(packets []*frame.Packet) (int, error) {
-	if g, ok := c.core.(gatherer); ok {
+	switch g := c.core.(type) {
+	case gatherer:
 		return g.writePackets(packets)
+	case PacketsWriter:
+		return g.WritePackets(packets)
 	}
 	for i, p := range packets {
 		if err := c.core.Write(p); err != nil {

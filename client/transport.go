@@ -31,6 +31,19 @@ type Core interface {
 	Clone() Core
 }
 
+// PacketsWriter is a Core that writes many packets at once.
+type PacketsWriter interface {
+	// WritePackets hands packets to the kernel, in order, and returns how many of them, from the first on, it took in full. It
+	// keeps nothing of them. One goroutine at a time calls it, in place of Write.
+	WritePackets(packets []*Packet) (written int, err error)
+}
+
+// PacketRaiser is a Core that can take larger packets than it was made for: a gateway's endpoint may ask for that.
+type PacketRaiser interface {
+	// RaisePacketLimit makes packets of n bytes pass, and a gateway's header of 64 bytes with them. It is called before Run.
+	RaisePacketLimit(n int)
+}
+
 // The following are what the Cores of this package can do beyond that.
 type (
 	// gatherer writes many packets at once, and returns how many of them the kernel took in full.

@@ -113,8 +113,11 @@ func (c *connection) become() {
 }
 
 func (c *connection) limit(n int) {
-	if l, ok := c.pc.(limiter); ok {
+	switch l := c.pc.(type) {
+	case limiter:
 		l.setLimit(n)
+	case PacketLimiter:
+		l.SetPacketLimit(n)
 	}
 }
 

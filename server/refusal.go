@@ -8,11 +8,12 @@ type Refusal string
 // The reasons. Each has a counter of its own: see Stats.
 const (
 	RefusedShutdown  Refusal = "shutting down"
-	RefusedHandshake Refusal = "handshake failed" // of TLS, HTTP or a proxy, or it took too long
+	RefusedHandshake Refusal = "handshake failed"               // of TLS, HTTP or a proxy, or it took too long
+	RefusedHalfOpen  Refusal = "too many unfinished handshakes" // at once, in all or from one range of addresses
 )
 
 // refusals lists every Refusal, in the order of their counters.
-var refusals = [...]Refusal{RefusedShutdown, RefusedHandshake}
+var refusals = [...]Refusal{RefusedShutdown, RefusedHandshake, RefusedHalfOpen}
 
 // refusalCounters counts the connections that were not let in.
 type refusalCounters [len(refusals)]atomic.Uint64
