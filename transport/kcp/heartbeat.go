@@ -63,9 +63,9 @@ func (c *conn) look() {
 	case silent < c.pingAfter:
 		c.timer.Reset(c.pingAfter - silent)
 	default:
-		ping = c.asked != heard || heard == 0
+		ping = c.asked != heard
 		c.asked = heard
-		c.timer.Reset(c.deadAfter - silent)
+		c.timer.Reset(min(c.pingAfter, c.deadAfter-silent))
 	}
 	c.mu.Unlock()
 	if ping {
