@@ -41,8 +41,12 @@ func NewUnixDomainSocket(addr string, opts ...Option) *Client {
 }
 
 // NewClient returns a client with a transport of one's own.
-func NewClient(core Core) *Client {
-	c := &Client{core: core, opts: newOptions(nil)}
+func NewClient(core Core) *Client { return NewClientWith(core) }
+
+// NewClientWith is NewClient with options. Those count that have nothing to do with the transport: WithLogger,
+// WithMaxPacketSize, WithWriteBytes, and WithWriteTimeout as the bound of Close.
+func NewClientWith(core Core, opts ...Option) *Client {
+	c := &Client{core: core, opts: newOptions(opts)}
 	if own, ok := core.(configured); ok {
 		c.opts = own.options()
 	}
@@ -50,7 +54,9 @@ func NewClient(core Core) *Client {
 }
 
 // CloneClient returns a client for the same address with the same options, not connected and without handlers.
-func CloneClient(client *Client) *Client { return NewClient(client.core.Clone()) }
+func CloneClient(client *Client) *Client {
+	return &Client{core: client.core.Clone(), opts: client.opts}
+}
 
 // Run connects, and returns the error if that fails. With block it then waits for the connection's end and returns the
 // reason, nil after an orderly one; without, it returns. A client that is running already is closed first, closed event
@@ -164,8 +170,8 @@ func (c *Client) MaxPacketSize() int { return c.opts.maxPacket }
 // RaiseMaxPacketSize makes packets of n bytes pass in either direction, if the limit is lower; before Run.
 func (c *Client) RaiseMaxPacketSize(n int) {
 	c.opts.maxPacket = max(c.opts.maxPacket, n)
-	if r, ok := c.core.(raiser); ok {
-		r.raiseMaxPacket(n)
+	if r, ok := c.core.(PacketRaiser); ok {
+		r.RaisePacketLimit(n)
 	}
 }
 
@@ -181,7 +187,7 @@ func (c *Client) OnQuiet(quiet func()) bool {
 
 // KeepsNothing reports whether the client's transport lets go of a packet that it has written: one of somebody's own may not.
 func (c *Client) KeepsNothing() bool {
-	_, ok := c.core.(gatherer)
+	_, ok := c.core.(PacketsWriter)
 	return ok
 }
 

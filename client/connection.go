@@ -255,8 +255,8 @@ func (c *connection) writeSafely(packets []*frame.Packet) (n int, err error) {
 }
 
 func (c *connection) writePackets(packets []*frame.Packet) (int, error) {
-	if g, ok := c.core.(gatherer); ok {
-		return g.writePackets(packets)
+	if w, ok := c.core.(PacketsWriter); ok {
+		return w.WritePackets(packets)
 	}
 	for i, p := range packets {
 		if err := c.core.Write(p); err != nil {

@@ -74,8 +74,8 @@ func (s *socket) err() error {
 	return s.reason
 }
 
-func (s *socket) base() *socket         { return s }
-func (s *socket) GetServerAddr() string { return s.addr }
-func (s *socket) options() options      { return s.opts }
-func (s *socket) raiseMaxPacket(n int)  { s.opts.maxPacket = max(s.opts.maxPacket, n) }
-func (s *socket) onQuiet(quiet func())  { s.quiet = quiet }
+func (s *socket) base() *socket          { return s }
+func (s *socket) GetServerAddr() string  { return s.addr }
+func (s *socket) options() options       { return s.opts }
+func (s *socket) RaisePacketLimit(n int) { s.opts.maxPacket = max(s.opts.maxPacket, n) }
+func (s *socket) onQuiet(quiet func())   { s.quiet = quiet }

@@ -18,16 +18,16 @@ type streamCore struct {
 }
 
 var (
-	_ Core       = (*streamCore)(nil)
-	_ gatherer   = (*streamCore)(nil)
-	_ reasoner   = (*streamCore)(nil)
-	_ ender      = (*streamCore)(nil)
-	_ quieter    = (*streamCore)(nil)
-	_ boundless  = (*streamCore)(nil)
-	_ configured = (*streamCore)(nil)
-	_ secured    = (*streamCore)(nil)
-	_ looping    = (*streamCore)(nil)
-	_ protocol   = (*streamCore)(nil)
+	_ Core          = (*streamCore)(nil)
+	_ PacketsWriter = (*streamCore)(nil)
+	_ reasoner      = (*streamCore)(nil)
+	_ ender         = (*streamCore)(nil)
+	_ quieter       = (*streamCore)(nil)
+	_ boundless     = (*streamCore)(nil)
+	_ configured    = (*streamCore)(nil)
+	_ secured       = (*streamCore)(nil)
+	_ looping       = (*streamCore)(nil)
+	_ protocol      = (*streamCore)(nil)
 )
 
 func (c *streamCore) Run(runState chan<- error, receive func(wst int, packet []byte)) {
@@ -97,11 +97,11 @@ func atFault(err error) bool {
 }
 
 func (c *streamCore) Write(packet *Packet) error {
-	_, err := c.writePackets([]*Packet{packet})
+	_, err := c.WritePackets([]*Packet{packet})
 	return err
 }
 
-func (c *streamCore) writePackets(packets []*Packet) (int, error) {
+func (c *streamCore) WritePackets(packets []*Packet) (int, error) {
 	if c.onLoop != nil {
 		return c.onLoop.writePackets(packets)
 	}

@@ -31,12 +31,21 @@ type Core interface {
 	Clone() Core
 }
 
+// PacketsWriter is a Core that writes many packets at once.
+type PacketsWriter interface {
+	// WritePackets hands packets to the kernel, in order, and returns how many of them, from the first on, it took in full. It
+	// keeps nothing of them. One goroutine at a time calls it, in place of Write.
+	WritePackets(packets []*Packet) (written int, err error)
+}
+
+// PacketRaiser is a Core that can take larger packets than it was made for: a gateway's endpoint may ask for that.
+type PacketRaiser interface {
+	// RaisePacketLimit makes packets of n bytes pass, and a gateway's header of 64 bytes with them. It is called before Run.
+	RaisePacketLimit(n int)
+}
+
 // The following are what the Cores of this package can do beyond that.
 type (
-	// gatherer writes many packets at once, and returns how many of them the kernel took in full.
-	gatherer interface {
-		writePackets(packets []*Packet) (int, error)
-	}
 	// reasoner tells why Run has returned, nil after an orderly end.
 	reasoner interface{ err() error }
 	// ender says good-bye to the server before Close.
@@ -53,8 +62,6 @@ type (
 	lossy interface{ unreliable() bool }
 	// configured tells the options that the client itself heeds.
 	configured interface{ options() options }
-	// raiser takes larger packets than its options say.
-	raiser interface{ raiseMaxPacket(n int) }
 	// looping may be read and written by an event loop.
 	looping interface {
 		base() *socket

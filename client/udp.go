@@ -72,12 +72,12 @@ func (c *udpCore) dial() error {
 }
 
 func (c *udpCore) Write(packet *Packet) error {
-	_, err := c.writePackets([]*Packet{packet})
+	_, err := c.WritePackets([]*Packet{packet})
 	return err
 }
 
-// writePackets sends each packet by itself. One that is too large for the way to the server is refused alone.
-func (c *udpCore) writePackets(packets []*Packet) (int, error) {
+// WritePackets sends each packet by itself. One that is too large for the way to the server is refused alone.
+func (c *udpCore) WritePackets(packets []*Packet) (int, error) {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(c.opts.writeTimeout)); err != nil {
 		return 0, err
 	}

@@ -28,18 +28,18 @@ type wsCore struct {
 }
 
 var (
-	_ Core       = (*wsCore)(nil)
-	_ gatherer   = (*wsCore)(nil)
-	_ reasoner   = (*wsCore)(nil)
-	_ ender      = (*wsCore)(nil)
-	_ ponger     = (*wsCore)(nil)
-	_ quieter    = (*wsCore)(nil)
-	_ configured = (*wsCore)(nil)
-	_ raiser     = (*wsCore)(nil)
-	_ negotiator = (*wsCore)(nil)
-	_ secured    = (*wsCore)(nil)
-	_ looping    = (*wsCore)(nil)
-	_ protocol   = (*wsCore)(nil)
+	_ Core          = (*wsCore)(nil)
+	_ PacketsWriter = (*wsCore)(nil)
+	_ reasoner      = (*wsCore)(nil)
+	_ ender         = (*wsCore)(nil)
+	_ ponger        = (*wsCore)(nil)
+	_ quieter       = (*wsCore)(nil)
+	_ configured    = (*wsCore)(nil)
+	_ PacketRaiser  = (*wsCore)(nil)
+	_ negotiator    = (*wsCore)(nil)
+	_ secured       = (*wsCore)(nil)
+	_ looping       = (*wsCore)(nil)
+	_ protocol      = (*wsCore)(nil)
 )
 
 func newWSCore(addr string, opts options) *wsCore {
@@ -141,11 +141,11 @@ func (c *wsCore) upgrade(ctx context.Context, u *url.URL) (*upgradeConn, error) 
 }
 
 func (c *wsCore) Write(packet *Packet) error {
-	_, err := c.writePackets([]*Packet{packet})
+	_, err := c.WritePackets([]*Packet{packet})
 	return err
 }
 
-func (c *wsCore) writePackets(packets []*Packet) (int, error) {
+func (c *wsCore) WritePackets(packets []*Packet) (int, error) {
 	if c.onLoop != nil {
 		return c.onLoop.writePackets(packets)
 	}

@@ -48,9 +48,6 @@ func (s *Server) SetLayer(l Layer) {
 	s.opts.firstPacket = firstPacketSize
 }
 
-// limiter is implemented by connections whose largest packet can be changed, by the reading goroutine.
-type limiter interface{ setLimit(n int) }
-
 // widener is implemented by connections that can hold a larger buffer for what they read, by the reading goroutine.
 type widener interface{ widen(size int) }
 
@@ -116,8 +113,8 @@ func (c *connection) become() {
 }
 
 func (c *connection) limit(n int) {
-	if l, ok := c.pc.(limiter); ok {
-		l.setLimit(n)
+	if l, ok := c.pc.(PacketLimiter); ok {
+		l.SetPacketLimit(n)
 	}
 }
 

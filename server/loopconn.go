@@ -27,7 +27,7 @@ type protocol interface {
 	farewell(code int, reason string) []byte
 	// reply is what answers the client's own farewell, nil: nothing does.
 	reply() []byte
-	setLimit(n int)
+	SetPacketLimit(n int)
 }
 
 // streamProtocol is the protocol of byte streams.
@@ -49,7 +49,7 @@ func (s *streamProtocol) packets() bool                   { return true }
 func (s *streamProtocol) explain(err error) error         { return err }
 func (s *streamProtocol) farewell(int, string) []byte     { return nil }
 func (s *streamProtocol) reply() []byte                   { return nil }
-func (s *streamProtocol) setLimit(n int)                  { s.limit = n }
+func (s *streamProtocol) SetPacketLimit(n int)            { s.limit = n }
 
 // loopConn is a connection on an event loop: a PacketConn that nobody reads or writes, because the loop tells when there is
 // something to be done. Everything but Close and what it embeds happens on the loop's goroutine.

@@ -21,6 +21,9 @@ const (
 	RefusedAdmission     Refusal = "not admitted"                          // WithAdmission: its function said so, or panicked
 	RefusedAdmissionTime Refusal = "not admitted in time"                  // WithAdmission: the deadline passed
 
+	RefusedHalfOpen  Refusal = "too many unfinished handshakes" // of transports that shake hands by themselves: transport/kcp
+	RefusedTransport Refusal = "refused by the transport"       // for a reason that is not in this list
+
 	RefusedUDPSessions Refusal = "too many UDP sessions"                  // UDPLimits.Sessions
 	RefusedUDPPrefix   Refusal = "too many UDP sessions from the network" // UDPLimits.PerPrefix
 	RefusedUDPRate     Refusal = "too many new UDP sessions"              // UDPLimits.Rate
@@ -30,7 +33,7 @@ const (
 var refusals = [...]Refusal{
 	RefusedShutdown, RefusedHandshake, RefusedProxy,
 	RefusedTotal, RefusedAddress, RefusedPrefix, RefusedRate, RefusedAdmission, RefusedAdmissionTime,
-	RefusedUDPSessions, RefusedUDPPrefix, RefusedUDPRate,
+	RefusedHalfOpen, RefusedTransport, RefusedUDPSessions, RefusedUDPPrefix, RefusedUDPRate,
 }
 
 // refusalCounters counts the connections that were not let in.
@@ -49,7 +52,7 @@ func (c *refusalCounters) of(r Refusal) *refusalCounter {
 			return &c[i]
 		}
 	}
-	panic("server: unknown refusal " + string(r))
+	return c.of(RefusedTransport)
 }
 
 func (c *refusalCounters) add(r Refusal) { c.of(r).count.Add(1) }

@@ -177,7 +177,7 @@ func (c *streamConn) NetConn() net.Conn { return c.Conn }
 // RemoteAddr is the peer's, or who a proxy says that it is.
 func (c *streamConn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *streamConn) setLimit(n int) { c.reader.SetLimit(n) }
+func (c *streamConn) SetPacketLimit(n int) { c.reader.SetLimit(n) }
 
 // Drain reads what the peer still sends and throws it away, until its end or for timeout.
 func (c *streamConn) Drain(timeout time.Duration) { frame.Drain(c.Conn, timeout) }

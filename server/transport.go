@@ -1,7 +1,9 @@
 package server
 
 import (
+	"log/slog"
 	"net"
+	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/frame"
 )
@@ -50,3 +52,22 @@ type Acceptor struct{ srv *Server }
 // Accept makes pc a connection of the server and returns at once; pc is the server's from then on. While the server is
 // shutting down, pc is closed.
 func (a *Acceptor) Accept(pc PacketConn) { a.srv.accept(pc) }
+
+// Refuse counts a connection that the transport did not let in; see Stats. A reason that isn't one of this package's counts as RefusedTransport.
+func (a *Acceptor) Refuse(reason Refusal) { a.srv.stats.refusals.add(reason) }
+
+// MaxPacketSize is the largest packet, in bytes, that a connection may send at first; see PacketLimiter.
+func (a *Acceptor) MaxPacketSize() int { return a.srv.opts.readLimit() }
+
+// WriteTimeout is what WithWriteTimeout was given, or the default.
+func (a *Acceptor) WriteTimeout() time.Duration { return a.srv.opts.writeTimeout }
+
+// Logger is where the server logs to.
+func (a *Acceptor) Logger() *slog.Logger { return a.srv.opts.logger }
+
+// PacketLimiter is a PacketConn whose largest packet can be changed while it lives: that of a connection that turns out to be a
+// gateway's link is larger than a client's.
+type PacketLimiter interface {
+	// SetPacketLimit makes n bytes the largest packet that ReadPacket returns. The goroutine that reads calls it, between packets.
+	SetPacketLimit(n int)
+}

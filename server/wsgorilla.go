@@ -81,7 +81,7 @@ func (c *wsConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (c *wsConn) setLimit(n int)       { c.SetLimit(n) }
+func (c *wsConn) SetPacketLimit(n int) { c.SetLimit(n) }
 func (c *wsConn) RemoteAddr() net.Addr { return c.remote }
 func (c *wsConn) requestHead() []byte  { return c.head }
 

@@ -84,9 +84,9 @@ func (w *wsProtocol) vet(kind int, packet []byte) error {
 	return wsframe.CheckText(kind, packet)
 }
 
-func (w *wsProtocol) setLimit(n int)      { w.Parser.Limit = n }
-func (w *wsProtocol) requestHead() []byte { return w.request.head }
-func (w *wsProtocol) query() url.Values   { return w.request.params }
+func (w *wsProtocol) SetPacketLimit(n int) { w.Parser.Limit = n }
+func (w *wsProtocol) requestHead() []byte  { return w.request.head }
+func (w *wsProtocol) query() url.Values    { return w.request.params }
 
 // Subprotocol returns what was agreed upon.
 func (w *wsProtocol) Subprotocol() string { return w.request.subprotocol }
