@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,6 +32,8 @@ const (
 )
 
 var networks = []string{ws, tcp, unix}
+
+var errEnough = errors.New("enough")
 
 // engines are those that this system has.
 func engines() map[string]server.Option {
