@@ -3,7 +3,6 @@
 package server_test
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -69,8 +68,6 @@ func sendLife(p *conformance.Peer) {
 	}
 	_, _ = p.Conn.Write(all) // the server may have had enough
 }
-
-var errEnough = errors.New("enough")
 
 // Each connection is opened, has its packets, and is closed, once and in this order, however it ends.
 func TestEngineLives(t *testing.T) {
