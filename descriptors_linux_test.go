@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -221,7 +220,8 @@ func (g *guest) greet(network server.Network) (err error) {
 	var answer []byte
 	if network == server.NetworkWebsocket {
 		var ws *websocket.Conn
-		if ws, _, err = websocket.NewClient(g.Conn, &url.URL{Scheme: "ws", Host: "game.test", Path: "/"}, nil, 0, 0); err != nil {
+		dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return g.Conn, nil }}
+		if ws, _, err = dialer.Dial("ws://game.test/", nil); err != nil {
 			return err
 		}
 		if err = ws.WriteMessage(websocket.BinaryMessage, []byte("hello")); err != nil {

@@ -46,6 +46,8 @@ func engines() map[string]server.Option {
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
+var errEnough = errors.New("enough")
+
 // await receives from ch, and fails the test if nothing comes.
 func await[T any](t testing.TB, ch <-chan T, what string) T {
 	t.Helper()
