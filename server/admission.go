@@ -98,8 +98,8 @@ func (g *gate) ask(view *Conn, first []byte) bool {
 	if err == nil {
 		return !g.c.ending()
 	}
+	g.c.srv.refuse(RefusedAdmission, g.c.addr, "err", err) // first: the client may look at the counter
 	g.c.close(closeReason{err: fmt.Errorf("%w: %w", ErrNotAdmitted, err), code: codePolicyViolation, text: string(RefusedAdmission)})
-	g.c.srv.refuse(RefusedAdmission, g.c.addr, "err", err)
 	return false
 }
 
@@ -119,9 +119,11 @@ func (g *gate) expire() {
 	if !g.decide() {
 		return
 	}
-	if g.c.close(closeReason{err: ErrNotAdmitted, code: codePolicyViolation, text: string(RefusedAdmissionTime)}) {
-		g.c.srv.refuse(RefusedAdmissionTime, g.c.addr)
+	if g.c.ending() {
+		return
 	}
+	g.c.srv.refuse(RefusedAdmissionTime, g.c.addr)
+	g.c.close(closeReason{err: ErrNotAdmitted, code: codePolicyViolation, text: string(RefusedAdmissionTime)})
 }
 
 // knock waits for a client's admission on the goroutine that reads, and reports whether it was let in; if not, the connection has

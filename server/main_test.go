@@ -33,8 +33,6 @@ const (
 
 var networks = []string{ws, tcp, unix}
 
-var errEnough = errors.New("enough")
-
 // engines are those that this system has.
 func engines() map[string]server.Option {
 	all := map[string]server.Option{"goroutines": server.WithEngine(server.EngineGoroutines)}

@@ -73,7 +73,12 @@ func (n *Network) largest() (accepts, sends int) {
 
 // networks are those that package server and package client have.
 func networks() []Network {
-	return []Network{webSocketNetwork(), streamNetwork(TCP, client.NewTCP), streamNetwork(Unix, client.NewUnixDomainSocket), udpNetwork()}
+	all := []Network{webSocketNetwork(), streamNetwork(TCP, client.NewTCP), streamNetwork(Unix, client.NewUnixDomainSocket), udpNetwork()}
+	identity := newIdentity()
+	for _, n := range all[:2] {
+		all = append(all, n.over(identity))
+	}
+	return all
 }
 
 func streamNetwork(name string, c func(string, ...client.Option) *client.Client) Network {
