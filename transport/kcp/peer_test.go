@@ -172,6 +172,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	//lint:ignore SA1019 as its peer does
 	session.SetStreamMode(true)
 	session.SetNoDelay(1, 20, 2, 1)
 	session.SetWindowSize(1024, 1024)
