@@ -28,7 +28,6 @@ type hub struct {
 	halfOpen int
 	prefixes map[netip.Prefix]int // half-open sessions
 	closing  bool
-	failure  error // why receiving has ended
 }
 
 // entry is a session as the hub knows it.

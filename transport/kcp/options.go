@@ -197,6 +197,7 @@ func (o *options) block() (BlockCrypt, error) {
 
 // tune applies the options to a session.
 func (o *options) tune(s *kcpgo.UDPSession) {
+	//lint:ignore SA1019 stream mode is the only one without a limit of 255 fragments
 	s.SetStreamMode(true)
 	s.SetWriteDelay(false)
 	s.SetNoDelay(o.nodelay, int(o.interval/time.Millisecond), o.resend, o.nc)

@@ -78,7 +78,8 @@ func readByHand(r io.Reader) (byte, []byte, error) {
 type peer struct {
 	*kcpgo.UDPSession
 	socket net.PacketConn
-	rest   bytes.Buffer // of the frame being read
+	ln     *kcpgo.Listener // that it came from; nil: it has dialed
+	rest   bytes.Buffer    // of the frame being read
 	over   bool
 	once   sync.Once
 }
@@ -108,6 +109,12 @@ func (p *peer) Read(b []byte) (int, error) {
 
 func (p *peer) Close() error {
 	p.once.Do(func() {
+		if p.ln != nil {
+			// kcp-go's listener makes a session of what is late for one that was closed, and nobody closes that: it has to end first.
+			_ = p.socket.Close()
+			for _, err := p.ln.AcceptKCP(); err == nil; _, err = p.ln.AcceptKCP() {
+			}
+		}
 		_ = p.UDPSession.Close()
 		_ = p.socket.Close()
 	})
@@ -172,10 +179,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	//lint:ignore SA1019 as its peer does
 	session.SetStreamMode(true)
 	session.SetNoDelay(1, 20, 2, 1)
 	session.SetWindowSize(1024, 1024)
-	p := &peer{UDPSession: session, socket: l.socket}
+	p := &peer{UDPSession: session, socket: l.socket, ln: l.Listener}
 	_, body, err := readByHand(session)
 	if err != nil {
 		return nil, err
