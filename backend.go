@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/minotaur-gateway/gateway/internal/hook"
+	"github.com/minotaur-gateway/gateway/internal/trust"
 	"github.com/minotaur-gateway/gateway/server"
 )
 
@@ -24,7 +24,7 @@ type Backend struct {
 	name      string
 	instance  instanceID
 	secrets   secrets
-	trusted   []netip.Prefix
+	trusted   trust.Prefixes
 	certified []string // names that gateways' certificates must have one of; nil: they need none
 	grace     time.Duration
 	moving    func(conn *server.Conn) []byte

@@ -10,9 +10,15 @@ import (
 )
 
 // TrustedGateways lets gateways link from these addresses only; with WithSecret they have to prove the secret as well. With
-// neither, gateways on the same machine are trusted: loopback addresses and Unix sockets.
+// neither, gateways on the same machine are trusted: loopback addresses and Unix sockets. A v4-mapped prefix means the IPv4 addresses;
+// an invalid one is ErrBadOption.
 func TrustedGateways(prefixes ...netip.Prefix) BackendOption {
-	return func(b *Backend) { b.trusted = append(b.trusted, prefixes...) }
+	return func(b *Backend) {
+		trusted, err := b.trusted.Add(prefixes...)
+		if b.trusted = trusted; err != nil {
+			b.refuse(fmt.Errorf("%w: TrustedGateways: %w", ErrBadOption, err))
+		}
+	}
 }
 
 // TrustedCertificates lets gateways link only over mutual TLS, with a certificate that was verified (server.WithTLSConfig with
@@ -63,8 +69,7 @@ func (b *Backend) trustsAddress(conn *server.Conn) error {
 	local := err != nil || ap.Addr().Unmap().IsLoopback() // what has no IP address is a Unix socket, or in memory
 	switch {
 	case len(b.trusted) > 0:
-		ip := ap.Addr().Unmap().WithZone("")
-		if err == nil && slices.ContainsFunc(b.trusted, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		if err == nil && b.trusted.Contains(ap.Addr()) {
 			return nil
 		}
 		return fmt.Errorf("%w: gateway at %s is not among the TrustedGateways", ErrUntrusted, addr)

@@ -182,6 +182,11 @@ func TestTrustedGateways(t *testing.T) {
 		{"192.0.3.1:9", []string{"192.0.2.0/24"}, false},
 		{"127.0.0.1:9", []string{"192.0.2.0/24"}, false},
 		{"[2001:db8::1]:9", []string{"192.0.2.0/24", "2001:db8::/32"}, true},
+		{"192.0.2.1:9", []string{"::ffff:192.0.2.0/120"}, true},
+		{"[::ffff:192.0.2.1]:9", []string{"::ffff:192.0.2.0/120"}, true},
+		{"192.0.3.1:9", []string{"::ffff:192.0.2.0/120"}, false},
+		{"[fe80::1%eth0]:9", []string{"fe80::/10"}, true},
+		{"192.0.2.1:9", []string{"::/0"}, false},
 	} {
 		t.Run(fmt.Sprint(test.from, test.trusted), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,4 +208,8 @@ func TestTrustedGateways(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTrustedGatewaysThatAreNone(t *testing.T) {
+	assert.ErrorIs(t, gateway.NewBackend(server.New("tcp"), gateway.TrustedGateways(netip.Prefix{})).Err(), gateway.ErrBadOption)
 }
