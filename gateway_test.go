@@ -39,7 +39,7 @@ func TestRunRefuses(t *testing.T) {
 		{"illegal address", "nonsense", `"nonsense"`, gateway.NewGateway(server.New("websocket"), nobody), server.ErrBadAddress},
 		{"port in use", taken.Addr().String(), taken.Addr().String(), gateway.NewGateway(server.New("tcp"), nobody), nil},
 		{"not a dead socket", file, file, gateway.NewGateway(server.New("unix"), nobody), server.ErrNotDeadSocket},
-		{"udp", "127.0.0.1:0", "udp", gateway.NewGateway(server.New("udp"), nobody), server.ErrNetworkUnsupported},
+		{"no transport", "127.0.0.1:0", "kcp", gateway.NewGateway(server.New("kcp"), nobody), server.ErrNetworkUnsupported},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for range 2 { // an error is no end: Run may be called again
