@@ -1,4 +1,4 @@
-// Package gateway is an embeddable game gateway: it accepts players over WebSocket, TCP and Unix sockets, and carries
+// Package gateway is an embeddable game gateway: it accepts players over WebSocket, TCP, UDP, KCP and Unix sockets, and carries
 // their packets over a few pooled links to named game servers, the endpoints, that a scanner finds. It scores endpoints by
 // measured delay, chooses by that score, keeps a player on its endpoint and moves players while they play.
 //

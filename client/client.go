@@ -1,4 +1,4 @@
-// Package client connects to servers over WebSocket, TCP and Unix sockets and carries packets, whole whatever the
+// Package client connects to servers over WebSocket, TCP, UDP and Unix sockets and carries packets, whole whatever the
 // transport. It is one link of a gateway, and a bot in tests.
 package client
 

@@ -62,7 +62,8 @@ func (c *Conn) View() *Conn { return c.c.detached() }
 // ended, or the address is many clients'.
 func (c *Conn) GetID() string { return c.c.id }
 
-// GetIP returns the IP of the remote address, "" where there is none. No header of a request is believed.
+// GetIP returns the IP of the remote address, "" where there is none. Headers count where
+// WithTrustedProxies says so, and nowhere else.
 func (c *Conn) GetIP() string {
 	addr := c.RemoteAddr()
 	if addr == nil {

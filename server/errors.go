@@ -35,6 +35,7 @@ var (
 	// ErrNoGateway is what Handoff returns for a client that is not behind a gateway.
 	ErrNoGateway = errors.New("server: not a gateway's client")
 	// ErrMailboxFull closes a connection that sends faster than its handlers work (WithAsyncHandlers, WithSerialHandlers).
+	// Over UDP, where others may have sent them, it costs the packets only.
 	ErrMailboxFull = fmt.Errorf("server: mailbox full: packets arrive faster than they are handled: %w", net.ErrClosed)
 	// ErrRateLimited closes a connection that sends more than WithPacketRate or WithByteRate let it.
 	ErrRateLimited = fmt.Errorf("server: more packets or bytes than the rate allows: %w", net.ErrClosed)

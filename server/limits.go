@@ -67,7 +67,8 @@ func WithConnectionRate(perSecond float64, burst int) Option {
 }
 
 // WithPacketRate lets each client send perSecond packets a second, and burst of them at once after a time of fewer; a WebSocket's pings
-// and pongs count as packets. One that sends more is closed (1008, ErrRateLimited). Links are exempt, and so are clients behind
+// and pongs count as packets. One that sends more is closed (1008, ErrRateLimited); over UDP, where others may have sent it, the packet is
+// dropped instead. Links are exempt, and so are clients behind
 // gateways, whom their gateway limits. 0 or less a second: no limit, the default; with one, burst is at least 1.
 func WithPacketRate(perSecond float64, burst int) Option {
 	return withPace("packets", perSecond, burst, func(s *Server, p pace) { s.opts.limits.packets = p })

@@ -5,7 +5,8 @@ import "slices"
 // Network names the kind of connections a Server accepts.
 type Network string
 
-// The networks. NetworkNone listens nowhere: its Run only waits for Shutdown.
+// The networks. NetworkNone listens nowhere: its Run only waits for Shutdown. NetworkKcp needs the transport of module transport/kcp, by
+// WithTransport.
 const (
 	NetworkNone      Network = "none"
 	NetworkTcp       Network = "tcp"

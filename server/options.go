@@ -152,8 +152,8 @@ func WithConnWriteBufferBytes(n int) Option {
 	return func(s *Server) { s.opts.queueBytes = orDefault(n, DefaultConnWriteBufferBytes) }
 }
 
-// WithMaxPacketSize is the largest packet that a client may send, in bytes; a larger one ends its connection. Default
-// 64 KiB. A server that gateways link to takes 64 bytes more, for their header: see WithLinks.
+// WithMaxPacketSize is the largest packet that a client may send, in bytes; a larger one ends its connection, or, being a
+// datagram, is dropped (Stats.DatagramsTooLarge). Default 64 KiB. A server that gateways link to takes 64 bytes more, for their header: see WithLinks.
 func WithMaxPacketSize(n int) Option {
 	return func(s *Server) {
 		if s.opts.maxPacket = n; n <= 0 {

@@ -1,5 +1,5 @@
-// Package server accepts clients over WebSocket, TCP and Unix sockets and hands their packets, whole whatever the
-// transport, to registered handlers. It is the lower half of a gateway, and the whole of a hand-written endpoint.
+// Package server accepts clients over WebSocket, TCP, UDP and Unix sockets, and over transports of one's own, and hands their packets,
+// whole whatever the transport, to registered handlers. It is the lower half of a gateway, and the whole of a hand-written endpoint.
 //
 // Handlers of one connection run one at a time and in order: opened, packets, closed. Handlers of different
 // connections run in parallel unless WithSerialHandlers is given. They run on the goroutine or event loop that reads the connection
