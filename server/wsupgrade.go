@@ -98,7 +98,7 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte, client net.Addr) (hijacked, taken bool) {
 	query := r.URL.Query()
 	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout, client: client}
-	ws, err := u.gorilla.Upgrade(hijacker, r, nil)
+	ws, err := u.answer(hijacker, r)
 	if err != nil {
 		u.refused(r, err)
 		return hijacker.conn != nil, false
@@ -148,15 +148,32 @@ func (u *upgrader) refused(r *http.Request, err error) {
 	u.opts.logger.Warn("websocket refused", "conn", r.RemoteAddr, "path", r.URL.Path, "origin", r.Header.Get("Origin"), "err", err)
 }
 
+// answer has gorilla, and the user's own code in it, answer the request. A panic refuses it.
+func (u *upgrader) answer(h *gatherHijacker, r *http.Request) (ws *websocket.Conn, err error) {
+	hook.Guard(func() { ws, err = u.gorilla.Upgrade(h, r, nil) }, func(value any, stack []byte) {
+		err = u.panicked("upgrader", r, value, stack)
+		if h.conn != nil {
+			h.conn.Close()
+			return
+		}
+		http.Error(h, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	})
+	return ws, err
+}
+
+func (u *upgrader) panicked(who string, r *http.Request, value any, stack []byte) error {
+	u.acceptor.srv.stats.panics.Add(1)
+	u.opts.logger.Error("websocket "+who+" panicked", "conn", r.RemoteAddr, "panic", value, "stack", string(stack))
+	return ErrHandlerPanic
+}
+
 // initialize runs the user's initializer, if there is one. A panic refuses the connection, as an error does.
 func (u *upgrader) initialize(w http.ResponseWriter, r *http.Request, ws *websocket.Conn) (err error) {
 	if u.opts.wsInit == nil {
 		return nil
 	}
 	hook.Guard(func() { err = u.opts.wsInit(w, r, ws) }, func(value any, stack []byte) {
-		u.acceptor.srv.stats.panics.Add(1)
-		u.opts.logger.Error("websocket initializer panicked", "conn", r.RemoteAddr, "panic", value, "stack", string(stack))
-		err = ErrHandlerPanic
+		err = u.panicked("initializer", r, value, stack)
 	})
 	return err
 }
