@@ -107,6 +107,10 @@ func (t *wsTransport) count(conn net.Conn, state http.ConnState) {
 func (t *wsTransport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if v := visitOf(r); v != nil {
 		v.asked.Store(true)
+		if v.refusal != "" { // which is counted
+			tryAgain(w, v.refusal)
+			return
+		}
 	}
 	if t.path != "" && r.URL.Path != t.path {
 		t.upgrader.refused(r, fmt.Errorf("path is not %q", t.path))

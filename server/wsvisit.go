@@ -65,23 +65,16 @@ func (a requestAddr) String() string  { return string(a) }
 // letIn lets a request's connection enter, and arrive if it has not. If it may not, the request is answered.
 func (u *upgrader) letIn(w http.ResponseWriter, r *http.Request) (arrived, ok bool) {
 	srv, addr := u.acceptor.srv, requestAddr(r.RemoteAddr)
-	v := visitOf(r)
-	var refusal Refusal
-	switch {
-	case v == nil:
-		refusal = srv.come(addr)
-	case v.refusal != "": // which is counted
-		tryAgain(w, v.refusal)
-		return false, false
-	default:
-		refusal = srv.enter(addr)
+	come := srv.enter
+	if arrived = visitOf(r) == nil; arrived {
+		come = srv.come
 	}
-	if refusal != "" {
+	if refusal := come(addr); refusal != "" {
 		srv.refuse(refusal, addr)
 		tryAgain(w, refusal)
 		return false, false
 	}
-	return v == nil, true
+	return arrived, true
 }
 
 // tryAgain answers a request that there is no room for.
