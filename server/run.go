@@ -12,10 +12,12 @@ import (
 
 // life is one run of a server, from Start to what Wait returns.
 type life struct {
-	ctx    context.Context
-	served chan error    // why the transport of the run can't go on; nil: there is none
-	ended  chan struct{} // closed when err is final
-	err    error
+	ctx      context.Context
+	prepared chan struct{} // closed when accepts is final
+	accepts  bool          // it has come as far as that; guarded by Server.mu until then
+	served   chan error    // why the transport of the run can't go on; nil: there is none
+	ended    chan struct{} // closed when err is final
+	err      error
 }
 
 // Run listens on addr and serves until Shutdown, then returns nil; or until a fatal error, after which it may be called
@@ -98,9 +100,9 @@ func (s *Server) prepare(l *life, src source) error {
 	if err := s.startLoops(); err != nil {
 		return err
 	}
-	if src.none || s.network == NetworkNone && s.opts.transport == nil {
+	if src.none || s.network == NetworkNone && s.opts.transport == nil && !src.listens() {
 		fire(s, "StartBefore", s.events.startBefore.All())
-		s.open(nil)
+		s.open(l, nil)
 		return nil
 	}
 	transport, err := s.newTransport()
@@ -111,7 +113,7 @@ func (s *Server) prepare(l *life, src source) error {
 	if err := s.listenOn(transport, src); err != nil {
 		return err
 	}
-	s.open(transport)
+	s.open(l, transport)
 	l.served = make(chan error, 1)
 	s.serving.Go(func() { l.served <- transport.Serve(&Acceptor{srv: s}) })
 	return nil
@@ -141,7 +143,7 @@ func (s *Server) begin(ctx context.Context) (*life, error) {
 	default:
 	}
 	s.running = true
-	s.life = &life{ctx: ctx, ended: make(chan struct{})}
+	s.life = &life{ctx: ctx, prepared: make(chan struct{}), ended: make(chan struct{})}
 	return s.life, nil
 }
 
@@ -149,13 +151,17 @@ func (s *Server) finish(l *life, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = false
-	l.err = err
+	if l.err = err; !l.accepts {
+		close(l.prepared)
+	}
 	close(l.ended)
 }
 
-func (s *Server) open(transport Transport) {
+func (s *Server) open(l *life, transport Transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.accepts = true
+	close(l.prepared)
 	if s.accepting = true; transport != nil {
 		s.transports = []Transport{transport}
 	}

@@ -17,6 +17,9 @@ type source struct {
 	none     bool
 }
 
+// listens reports whether somebody has made what is accepted from.
+func (src source) listens() bool { return src.listener != nil || src.packets != nil }
+
 // listenerUser is implemented by transports that accept from somebody's listener instead of listening themselves.
 type listenerUser interface{ use(ln net.Listener) error }
 
@@ -63,11 +66,28 @@ func (s *Server) ServePacket(pc net.PacketConn) error {
 }
 
 func (s *Server) serve(src source) error {
-	err := s.run(context.Background(), src)
-	if errors.Is(err, ErrServerRunning) {
-		return s.serveBeside(src)
+	for {
+		err := s.run(context.Background(), src)
+		if !errors.Is(err, ErrServerRunning) {
+			return err
+		}
+		if s.accepts() {
+			return s.serveBeside(src)
+		}
 	}
-	return err
+}
+
+// accepts waits until the run that was begun last has come to accept connections, or has failed: then it reports false.
+func (s *Server) accepts() bool {
+	s.mu.Lock()
+	l := s.life
+	s.mu.Unlock()
+	select {
+	case <-l.prepared:
+		return l.accepts
+	case <-s.stop: // a handler of the start may be waiting for the caller
+		return true
+	}
 }
 
 // serveBeside serves one more source of connections while the server is running.

@@ -164,6 +164,64 @@ func TestServeBeside(t *testing.T) {
 	}
 }
 
+// Several at once: one of them runs the server, and the others wait until it does.
+func TestServeAtOnce(t *testing.T) {
+	for range 50 {
+		h, ended := newHost(tcp), make(chan error, 3)
+		var peers []net.Conn
+		for range cap(ended) {
+			ln := listener(t, tcp)
+			go func() { ended <- h.Serve(ln) }()
+			peers = append(peers, conformance.DialRaw(t, tcp, ln.Addr().String()))
+		}
+		for range peers {
+			await(t, h.opened, "opened event")
+		}
+		h.Shutdown()
+		for _, peer := range peers {
+			peer.Close()
+		}
+		for range cap(ended) {
+			assert.NoError(t, await(t, ended, "end of Serve"))
+		}
+	}
+}
+
+// Who waits for a run that fails then, runs the server.
+func TestServeAfterFailedStart(t *testing.T) {
+	h, begun, fail := newHost(tcp), make(chan struct{}, 1), make(chan struct{})
+	h.RegStartBeforeEvent(func(*server.Server) {
+		select {
+		case begun <- struct{}{}:
+			<-fail
+		default:
+		}
+	})
+	failed := make(chan error, 1)
+	go func() { failed <- h.Start(t.Context(), "nowhere") }()
+	await(t, begun, "StartBefore")
+	ended, ln := make(chan error, 1), listener(t, tcp)
+	go func() { ended <- h.Serve(ln) }()
+	close(fail)
+	assert.ErrorIs(t, await(t, failed, "failure"), server.ErrBadAddress)
+	conformance.DialRaw(t, tcp, ln.Addr().String())
+	await(t, h.opened, "opened event")
+	h.Shutdown()
+	assert.NoError(t, await(t, ended, "end of Serve"))
+}
+
+// Shutdown ends the wait for a start that doesn't come to anything.
+func TestServeInHandlerOfStart(t *testing.T) {
+	h, outcome := newHost(tcp), make(chan error, 1)
+	h.RegStartBeforeEvent(func(srv *server.Server) {
+		srv.Shutdown()
+		outcome <- srv.Serve(listener(t, tcp))
+	})
+	require.NoError(t, h.Start(t.Context(), "127.0.0.1:0"))
+	assert.ErrorIs(t, await(t, outcome, "outcome of Serve"), server.ErrServerClosed)
+	assert.NoError(t, h.Wait())
+}
+
 func TestServeRefusesWhatItCannot(t *testing.T) {
 	ln := listener(t, tcp)
 	h := newHost("none")
@@ -171,6 +229,7 @@ func TestServeRefusesWhatItCannot(t *testing.T) {
 	assert.ErrorIs(t, h.Serve(ln), server.ErrNetworkUnsupported)
 	_, err := ln.Accept()
 	assert.ErrorIs(t, err, net.ErrClosed, "it is the server's, whatever becomes of it")
+	assert.ErrorIs(t, newHost("none").Serve(listener(t, tcp)), server.ErrNetworkUnsupported, "nor is it running")
 
 	h = newHost(tcp)
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
