@@ -52,9 +52,11 @@ func paced(burst int) server.Option {
 
 // Pings are packets too, or a client could flood with them.
 func TestRateOfPings(t *testing.T) {
-	for name, engine := range engines() {
+	readers := engines()
+	readers["compression"] = server.WithWebsocketCompression(1)
+	for name, reader := range readers {
 		t.Run(name, func(t *testing.T) {
-			h := serve(t, ws, engine, server.WithPacketRate(1e-6, 3))
+			h := serve(t, ws, reader, server.WithPacketRate(1e-6, 3))
 			p, _ := h.dial(t)
 			for range 4 {
 				p.Send(p.Frame(0x89, nil))

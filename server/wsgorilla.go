@@ -30,6 +30,7 @@ type wsConn struct {
 var (
 	_ PacketConn = (*wsConn)(nil)
 	_ requester  = (*wsConn)(nil)
+	_ controller = (*wsConn)(nil)
 )
 
 func newWSConn(ws *websocket.Conn, gather *wsio.GatherConn, head []byte, query url.Values, opts options) *wsConn {
@@ -80,6 +81,9 @@ func (c *wsConn) Close() error {
 	c.mu.Unlock()
 	return c.Conn.Close()
 }
+
+// onControl has pings and pongs count as packets.
+func (c *wsConn) onControl(client *connection) { c.OnControl(func() { client.tooFast(0) }) }
 
 func (c *wsConn) SetPacketLimit(n int) { c.SetLimit(n) }
 func (c *wsConn) RemoteAddr() net.Addr { return c.remote }

@@ -31,6 +31,8 @@ type Conn struct {
 	limit    int           // largest packet, bytes; owned by the reading goroutine
 	deadline time.Duration // for a packet or a pong to arrive; 0: none
 
+	onControl func() // static once reading has begun; nil: nobody counts
+
 	reading bool // inside a packet, where a pong doesn't extend the deadline; owned by the reading goroutine
 	closing atomic.Bool
 	ordered chan struct{} // holds a token while a frame is put, so that the end of a packet is known to lie before a pong behind it
@@ -43,9 +45,9 @@ type Conn struct {
 func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Duration) *Conn {
 	c := &Conn{ws: ws, net: gather, limit: limit, deadline: deadline, start: time.Now(), ordered: make(chan struct{}, 1)}
 	ws.SetReadLimit(int64(limit))
-	ws.SetPongHandler(func(string) error { c.heard.Store(c.now()); return c.extend() })
+	ws.SetPongHandler(func(string) error { c.hear(); return c.extend() })
 	ws.SetPingHandler(func(data string) error {
-		c.heard.Store(c.now())
+		c.hear()
 		err := c.control(websocket.PongMessage, []byte(data))
 		if errors.Is(err, websocket.ErrCloseSent) {
 			err = nil
@@ -60,6 +62,17 @@ func NewConn(ws *websocket.Conn, gather *GatherConn, limit int, deadline time.Du
 		return c.writeClose(websocket.FormatCloseMessage(code, ""))
 	})
 	return c
+}
+
+// OnControl has f called for each ping and pong that comes, on the goroutine that reads. It must be called before that begins.
+func (c *Conn) OnControl(f func()) { c.onControl = f }
+
+// hear notes that a ping or a pong has come.
+func (c *Conn) hear() {
+	c.heard.Store(c.now())
+	if c.onControl != nil {
+		c.onControl()
+	}
 }
 
 // NetConn returns the connection below: TLS where there is TLS.
