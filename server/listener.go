@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,7 +127,10 @@ const (
 func (l *patientListener) Accept() (net.Conn, error) {
 	for pause := firstAcceptPause; ; pause = min(2*pause, longAcceptPause) {
 		conn, err := l.Listener.Accept()
-		if err == nil || errors.Is(err, net.ErrClosed) || !passing(err) {
+		if err == nil {
+			return keyable(conn), nil
+		}
+		if errors.Is(err, net.ErrClosed) || !passing(err) {
 			return conn, err
 		}
 		if pause == firstAcceptPause || pause == longAcceptPause {
@@ -140,6 +144,18 @@ func (l *patientListener) Accept() (net.Conn, error) {
 			return nil, net.ErrClosed
 		}
 	}
+}
+
+// keyable returns conn as something that can be the key of a map: a pointer to it where somebody's listener has values that can't be
+// compared.
+func keyable(conn net.Conn) net.Conn {
+	v := reflect.ValueOf(conn)
+	if v.Comparable() {
+		return conn
+	}
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	return p.Interface().(net.Conn)
 }
 
 func (l *patientListener) Close() error {

@@ -2,7 +2,10 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -220,6 +223,47 @@ func TestServeInHandlerOfStart(t *testing.T) {
 	require.NoError(t, h.Start(t.Context(), "127.0.0.1:0"))
 	assert.ErrorIs(t, await(t, outcome, "outcome of Serve"), server.ErrServerClosed)
 	assert.NoError(t, h.Wait())
+}
+
+// noteConn is a connection that can't be compared with others, as it is: == panics.
+type noteConn struct {
+	net.Conn
+	notes []string
+}
+
+type noteListener struct{ net.Listener }
+
+func (l noteListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return noteConn{Conn: conn}, err
+}
+
+func TestServeConnectionsOfAnyType(t *testing.T) {
+	for _, network := range networks {
+		for name, proxies := range map[string]server.Option{"clients": nil, "proxies": server.WithTrustedProxies(netip.MustParsePrefix("127.0.0.0/8"))} {
+			if network == unix && proxies != nil {
+				continue
+			}
+			t.Run(network+" "+name, func(t *testing.T) {
+				h, ln := newHost(network, proxies).echo(), listener(t, network)
+				ended := make(chan error, 1)
+				go func() { ended <- h.Serve(noteListener{ln}) }()
+				conn := conformance.DialRaw(t, network, ln.Addr().String())
+				if proxies != nil {
+					_, err := io.WriteString(conn, "PROXY TCP4 1.2.3.4 127.0.0.1 5 6\r\n")
+					require.NoError(t, err)
+				}
+				p := conformance.NewPeer(t, conn, network)
+				if network == ws {
+					require.Equal(t, http.StatusSwitchingProtocols, p.Upgrade("/").StatusCode)
+				}
+				h.talk(t, p)
+				p.Cut()
+				h.Shutdown()
+				assert.NoError(t, await(t, ended, "end of Serve"))
+			})
+		}
+	}
 }
 
 func TestServeRefusesWhatItCannot(t *testing.T) {

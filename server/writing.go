@@ -26,7 +26,7 @@ type eager interface {
 	writeNow(packets []*Packet) (written int, err error)
 }
 
-// controller is implemented by connections that answer their peer, or ask it, in between: their frames go through the queue.
+// controller is implemented by connections that hear pings and pongs, which count, and may answer them by way of the queue.
 type controller interface {
 	onControl(c *connection)
 }
