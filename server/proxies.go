@@ -24,7 +24,8 @@ import (
 // names a trusted proxy. Requests by way of ServeHTTP are judged by their RemoteAddr and X-Forwarded-For. X-Real-IP and Forwarded are
 // believed from nobody.
 //
-// A header that names no client (LOCAL, as of health checks, UNKNOWN, UNSPEC, UNIX) leaves the connection the proxy's own address.
+// A header that names no client (LOCAL, as of health checks, UNKNOWN, UNSPEC, UNIX) leaves the connection the proxy's own address, and so
+// does a loopback address that another machine's proxy names: it means a program over there, and would be taken for one here.
 // Proxies must not be configured to trust what clients claim: an L7 proxy appends to X-Forwarded-For, and an L4 proxy that has no PROXY
 // header to send must not be listed here for WebSockets, since its clients could send one themselves.
 //
@@ -134,6 +135,9 @@ func (u *upgrader) client(r *http.Request) (net.Addr, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !trust.Places(peer.Addr(), client.Addr()) {
+		return nil, nil
 	}
 	if client.Port() == 0 {
 		client = netip.AddrPortFrom(client.Addr(), peer.Port())

@@ -144,7 +144,8 @@ func (l *proxyListener) read(conn net.Conn) (*namedConn, error) {
 		return nil, err
 	}
 	c := &namedConn{Conn: conn, addr: conn.RemoteAddr(), header: err == nil, rest: rest}
-	if h.Named() {
+	proxy, _ := trust.AddrPort(conn.RemoteAddr()) // which is trusted, and so it is one
+	if h.Named() && trust.Places(proxy.Addr(), h.Source.Addr()) {
 		c.addr = net.TCPAddrFromAddrPort(h.Source)
 	} else {
 		c.local = c.header

@@ -42,6 +42,10 @@ func (p Prefixes) Trusts(addr net.Addr) bool {
 	return ok && p.Contains(ap.Addr())
 }
 
+// Places reports whether client, an address that proxy names, means the same here as it does there: a loopback address does only on the
+// proxy's own machine.
+func Places(proxy, client netip.Addr) bool { return !client.IsLoopback() || proxy.Unmap().IsLoopback() }
+
 // AddrPort returns the IP address and port that addr is, unmapped, if it is one.
 func AddrPort(addr net.Addr) (netip.AddrPort, bool) {
 	a, ok := addr.(interface{ AddrPort() netip.AddrPort })

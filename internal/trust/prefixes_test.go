@@ -66,3 +66,15 @@ func TestPrefixesThatAreNone(t *testing.T) {
 	_, err = p.Add(netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 33))
 	assert.Error(t, err)
 }
+
+func TestPlaces(t *testing.T) {
+	for _, tt := range []struct {
+		proxy, client string
+		want          bool
+	}{
+		{"10.0.0.1", "1.2.3.4", true}, {"10.0.0.1", "127.0.0.1", false}, {"10.0.0.1", "::1", false}, {"2001:db8::1", "127.5.5.5", false},
+		{"127.0.0.1", "127.0.0.2", true}, {"::1", "127.0.0.1", true}, {"::ffff:127.0.0.1", "::1", true}, {"127.0.0.1", "1.2.3.4", true},
+	} {
+		assert.Equal(t, tt.want, trust.Places(netip.MustParseAddr(tt.proxy), netip.MustParseAddr(tt.client)), "%s names %s", tt.proxy, tt.client)
+	}
+}
