@@ -220,30 +220,33 @@ func TestHandshakesCount(t *testing.T) {
 				continue // which has none
 			}
 			t.Run(network+" "+name, func(t *testing.T) {
-				h := serve(t, network, secure, server.WithMaxConnections(1))
-				slow := conformance.DialRaw(t, network, h.addr)
-				require.Eventually(t, func() bool { n, _, _ := server.Counted(h.Server); return n == 1 }, patience, tick)
-				other := conformance.DialRaw(t, network, h.addr)
-				require.Eventually(t, func() bool { return h.Stats().Refusals[server.RefusedTotal] == 1 }, patience, tick)
-				slow.Close()
-				countedOut(t, h)
-				other.Close()
+				for limit, option := range map[server.Refusal]server.Option{
+					server.RefusedTotal: server.WithMaxConnections(1), server.RefusedAddress: server.WithMaxConnectionsPerAddress(1),
+					server.RefusedPrefix: server.WithMaxConnectionsPerPrefix(1),
+				} {
+					h := serve(t, network, secure, option)
+					slow := conformance.DialRaw(t, network, h.addr)
+					require.Eventually(t, func() bool { n, _, _ := server.Counted(h.Server); return n == 1 }, patience, tick)
+					other := conformance.DialRaw(t, network, h.addr)
+					require.Eventually(t, func() bool { return h.Stats().Refusals[limit] == 1 }, patience, tick, limit)
+					slow.Close()
+					countedOut(t, h)
+					other.Close()
+				}
 			})
 		}
 	}
 }
 
-// One is turned away after its handshake where its address is one too many then.
-func TestTurnedAwayAfterHandshake(t *testing.T) {
+// One too many of an address is turned away without a handshake, which would cost more than a connection that is let in.
+func TestTurnedAwayBeforeHandshake(t *testing.T) {
 	cert, key, pool := certificate(t)
 	config := &tls.Config{RootCAs: pool, ServerName: "game.test"}
 	h := serve(t, tcp, server.WithTLS(cert, key), server.WithMaxConnectionsPerAddress(1))
 	first := conformance.DialTLS(t, tcp, h.addr, "/", config)
 	first.Write(none, []byte("hello"))
 	h.next(t)
-	second := conformance.DialTLS(t, tcp, h.addr, "/", config)
-	second.ExpectFarewell(1013)
-	second.Cut()
+	conformance.NewPeer(t, conformance.DialRaw(t, tcp, h.addr), tcp).ExpectEnd()
 	assert.EqualValues(t, 1, h.Stats().Refusals[server.RefusedAddress])
 	first.Cut()
 	countedOut(t, h)

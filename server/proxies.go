@@ -119,10 +119,21 @@ func withProxy(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
+// speaker returns a peer's address if that is a trusted proxy's, who may make requests for others.
+func (p *proxies) speaker(peer string) netip.AddrPort {
+	if len(p.trusted) == 0 {
+		return netip.AddrPort{}
+	}
+	if ap, err := netip.ParseAddrPort(peer); err == nil && p.trusted.Contains(ap.Addr()) {
+		return ap
+	}
+	return netip.AddrPort{}
+}
+
 // client returns whom a trusted proxy makes the request for, nil where nobody but the connection tells.
 func (u *upgrader) client(r *http.Request) (net.Addr, error) {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !u.opts.proxies.trusted.Contains(peer.Addr()) {
+	peer := u.opts.proxies.speaker(r.RemoteAddr)
+	if !peer.IsValid() {
 		return nil, nil
 	}
 	proxy, _ := r.Context().Value(proxyKey{}).(*namedConn)

@@ -39,10 +39,9 @@ func TestPanickingUpgraderRefuses(t *testing.T) {
 	}
 }
 
-// A request that comes to nothing ends its connection: nobody stays, and is not counted for the address, by asking for what there
-// isn't.
+// A request that comes to nothing ends its connection: nobody stays by asking for what there isn't, neither one too many.
 func TestNobodyStaysWithoutUpgrade(t *testing.T) {
-	h := newHost(ws, server.WithMaxConnections(2), server.WithMaxConnectionsPerAddress(1))
+	h := newHost(ws, server.WithMaxConnections(2))
 	h.begin(t, t.Context(), "127.0.0.1:0/play")
 	ask := func() *http.Response {
 		conn := conformance.DialRaw(t, ws, h.addr)

@@ -176,16 +176,6 @@ func (s *Server) accept(pc PacketConn) bool {
 	return s.take(pc)
 }
 
-// acceptArrived is accept for a connection that has arrived before, when its handshake began.
-func (s *Server) acceptArrived(pc PacketConn) bool {
-	if r := s.enter(pc.RemoteAddr()); r != "" {
-		s.depart()
-		s.turnAway(pc, r)
-		return false
-	}
-	return s.take(pc)
-}
-
 // take registers pc, which has arrived and entered, and starts its goroutine. It reports false where pc was refused, and closed.
 func (s *Server) take(pc PacketConn) bool {
 	c := newConnection(s, pc)

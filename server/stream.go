@@ -78,7 +78,7 @@ func (t *streamTransport) accept(acceptor *Acceptor, conn net.Conn) {
 
 // shake begins a handshake, which counts as a connection.
 func (t *streamTransport) shake(conn *tls.Conn, acceptor *Acceptor) {
-	if r := acceptor.srv.arrive(); r != "" {
+	if r := acceptor.srv.come(conn.RemoteAddr()); r != "" {
 		// No answer without a handshake, which costs more than a connection that is let in.
 		acceptor.srv.refuse(r, conn.RemoteAddr())
 		conn.NetConn().Close()
@@ -93,13 +93,13 @@ func (t *streamTransport) handshake(conn *tls.Conn, acceptor *Acceptor) {
 	ctx, cancel := context.WithTimeout(t.ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		acceptor.srv.depart()
+		acceptor.srv.goAway(conn.RemoteAddr())
 		acceptor.srv.stats.refusals.add(RefusedHandshake)
 		t.opts.logger.Debug("tls handshake failed", "conn", conn.RemoteAddr().String(), "err", err)
 		conn.Close()
 		return
 	}
-	acceptor.srv.acceptArrived(newStreamConn(conn, t.opts))
+	acceptor.srv.take(newStreamConn(conn, t.opts))
 }
 
 func (t *streamTransport) Close() error {

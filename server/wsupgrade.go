@@ -79,23 +79,23 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 	if !ok {
 		return false
 	}
-	arrived, ok := u.letIn(w, r)
+	entered, undo, ok := u.letIn(w, r)
 	if !ok {
 		return false
 	}
-	hijacked, taken := u.upgradeEntered(w, r, head, client)
+	hijacked, taken := u.upgradeEntered(w, r, head, client, entered)
+	if hijacked {
+		undo = u.acceptor.srv.goAway
+	}
 	if !taken {
-		u.acceptor.srv.leave(requestAddr(r.RemoteAddr))
-		if arrived || hijacked { // else it is net/http's still
-			u.acceptor.srv.depart()
-		}
+		undo(entered)
 	}
 	return hijacked
 }
 
-// upgradeEntered is upgrade for a connection that has been let in, of client; nil: of whom the connection tells. taken: it is the
-// server's to count.
-func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte, client net.Addr) (hijacked, taken bool) {
+// upgradeEntered is upgrade for a connection that has been let in, as entered, of client; nil: of whom the connection tells. taken: it is
+// the server's to count.
+func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head []byte, client, entered net.Addr) (hijacked, taken bool) {
 	query := r.URL.Query()
 	hijacker := &gatherHijacker{ResponseWriter: w, timeout: u.opts.writeTimeout, client: client}
 	ws, err := u.answer(hijacker, r)
@@ -112,7 +112,7 @@ func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head [
 		ws.SetCompressionLevel(u.opts.wsCompression)
 	}
 	ws.EnableWriteCompression(u.opts.wsCompress)
-	u.accept(ws, hijacker.conn, head, query, requestAddr(r.RemoteAddr))
+	u.accept(ws, hijacker.conn, head, query, entered)
 	return true, true
 }
 

@@ -13,6 +13,7 @@ const retryAfter = "5"
 // visit is a connection as long as it is net/http's, where that is the server's own.
 type visit struct {
 	refusal Refusal     // "": it has arrived
+	entered net.Addr    // nil: not yet, for requests may name another client
 	answers bool        // the refusal will be told
 	asked   atomic.Bool // it has made a request
 }
@@ -22,7 +23,13 @@ type visitKey struct{}
 // meet is told of each connection on the goroutine that accepts, before anything else happens to it.
 func (t *wsTransport) meet(ctx context.Context, conn net.Conn) context.Context {
 	srv, v := t.acceptor.srv, &visit{}
-	if v.refusal = srv.arrive(); v.refusal != "" {
+	if addr := conn.RemoteAddr(); addr != nil && t.opts.proxies.speaker(addr.String()).IsValid() {
+		v.refusal = srv.arrive()
+	} else {
+		v.entered = addr
+		v.refusal = srv.come(addr)
+	}
+	if v.refusal != "" {
 		srv.refuse(v.refusal, conn.RemoteAddr())
 		if v.answers = srv.beginAnswer(); !v.answers {
 			conn.Close() // net/http will notice
@@ -45,6 +52,9 @@ func (t *wsTransport) part(conn net.Conn, hijacked bool) {
 	if v.refusal != "" || hijacked {
 		return
 	}
+	if v.entered != nil {
+		srv.leave(v.entered)
+	}
 	if srv.depart(); !v.asked.Load() {
 		srv.stats.refusals.add(RefusedHandshake)
 	}
@@ -62,19 +72,23 @@ type requestAddr string
 func (a requestAddr) Network() string { return "tcp" }
 func (a requestAddr) String() string  { return string(a) }
 
-// letIn lets a request's connection enter, and arrive if it has not. If it may not, the request is answered.
-func (u *upgrader) letIn(w http.ResponseWriter, r *http.Request) (arrived, ok bool) {
-	srv, addr := u.acceptor.srv, requestAddr(r.RemoteAddr)
-	come := srv.enter
-	if arrived = visitOf(r) == nil; arrived {
-		come = srv.come
+// letIn lets a request's connection arrive and enter, as far as it has not, and tells by which address, and which of it is to be undone
+// where the connection stays net/http's. If it may not, the request is answered.
+func (u *upgrader) letIn(w http.ResponseWriter, r *http.Request) (entered net.Addr, undo func(net.Addr), ok bool) {
+	srv := u.acceptor.srv
+	come, undo := srv.come, srv.goAway
+	if v := visitOf(r); v != nil && v.entered != nil {
+		return v.entered, func(net.Addr) {}, true
+	} else if v != nil {
+		come, undo = srv.enter, srv.leave
 	}
-	if refusal := come(addr); refusal != "" {
-		srv.refuse(refusal, addr)
+	entered = requestAddr(r.RemoteAddr)
+	if refusal := come(entered); refusal != "" {
+		srv.refuse(refusal, entered)
 		tryAgain(w, refusal)
-		return false, false
+		return nil, nil, false
 	}
-	return arrived, true
+	return entered, undo, true
 }
 
 // tryAgain answers a request that there is no room for.
