@@ -81,11 +81,27 @@ func (c *connection) letGo() {
 func (g *gate) decide() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.decideLocked()
+}
+
+func (g *gate) decideLocked() bool {
 	if g.decided {
 		return false
 	}
 	g.decided = true
 	g.timer.Stop()
+	return true
+}
+
+// decideForServer is decide for a goroutine that the server waits for then. The connection doesn't end before it knows of a decision, and
+// so the server waits still.
+func (g *gate) decideForServer() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.decideLocked() {
+		return false
+	}
+	g.c.srv.serving.Add(1)
 	return true
 }
 
@@ -116,9 +132,10 @@ func (g *gate) verdict(view *Conn, first []byte) (err error) {
 
 // expire is the deadline.
 func (g *gate) expire() {
-	if !g.decide() {
+	if !g.decideForServer() {
 		return
 	}
+	defer g.c.srv.serving.Done()
 	if g.c.ending() {
 		return
 	}

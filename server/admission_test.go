@@ -152,12 +152,15 @@ func TestAdmissionClosesByItself(t *testing.T) {
 func TestAdmissionDeadlineWithoutPacket(t *testing.T) {
 	everywhere(t, func(t *testing.T, network string, engine server.Option) {
 		w := newWarden()
-		h := serve(t, network, engine, server.WithAdmission(w.admit, 50*time.Millisecond))
+		h := newHost(network, engine, server.WithAdmission(w.admit, 50*time.Millisecond))
+		h.begin(t, t.Context(), address(t, network))
 		p := conformance.Dial(t, network, h.addr, "/")
 		p.Send(p.Packet(text, []byte("ticket"))[:3])
 		p.ExpectFarewell(1008)
 		p.Cut()
 		countedOut(t, h)
+		h.Shutdown()
+		require.NoError(t, h.Wait())
 		assert.Equal(t, map[server.Refusal]uint64{server.RefusedAdmissionTime: 1}, h.Stats().Refusals)
 		assert.Empty(t, w.asked)
 		unheard(t, h)
