@@ -27,18 +27,25 @@ func (g *Gateway) Run(addr string) error { return g.RunContext(context.Backgroun
 // RunContext is Run that ends with ctx too: clients and links are closed as by Shutdown, nil is returned, and the gateway may be run
 // again.
 func (g *Gateway) RunContext(ctx context.Context, addr string) error {
-	if err := g.Start(ctx, addr); err != nil {
+	l, err := g.start(ctx, []string{addr})
+	if err != nil {
 		return err
 	}
-	return g.Wait()
+	<-l.ended
+	return l.err
 }
 
 // Start is RunContext that returns as soon as the gateway listens; Wait returns what RunContext would have. With no addr the server that
 // NewGateway was given listens nowhere by itself: clients come from its Serve, ServePacket or ServeHTTP.
 func (g *Gateway) Start(ctx context.Context, addr ...string) error {
+	_, err := g.start(ctx, addr)
+	return err
+}
+
+func (g *Gateway) start(ctx context.Context, addr []string) (*life, error) {
 	l, err := g.begin(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	started, err := g.startServers(l, addr)
 	if err != nil {
@@ -46,10 +53,10 @@ func (g *Gateway) Start(ctx context.Context, addr ...string) error {
 		for _, srv := range started {
 			err = errors.Join(err, srv.Wait())
 		}
-		return g.finish(l, err, g.wind())
+		return nil, g.finish(l, err, g.wind())
 	}
 	go g.live(l)
-	return nil
+	return l, nil
 }
 
 // Wait blocks until the run that was begun last has ended, and returns its outcome: nil after Shutdown or the end of Start's

@@ -172,7 +172,7 @@ func TestAdmissionDeadlineOfFunction(t *testing.T) {
 	for _, verdict := range []error{nil, errEnough} {
 		everywhere(t, func(t *testing.T, network string, engine server.Option) {
 			w := newWarden()
-			h := serve(t, network, engine, server.WithAdmission(w.admit, 50*time.Millisecond))
+			h := serve(t, network, engine, server.WithAdmission(w.admit, 500*time.Millisecond))
 			p := join(t, h, "ticket")
 			asked := await(t, w.asked, "question")
 			await(t, asked.conn.Context().Done(), "end of the context")

@@ -103,6 +103,6 @@ func TestServeHTTPRefuses(t *testing.T) {
 	h.Shutdown()
 	require.NoError(t, h.Wait())
 	assert.Equal(t, http.StatusServiceUnavailable, ask(h), "no longer")
-	assert.Equal(t, map[server.Refusal]uint64{server.RefusedShutdown: 2}, h.Stats().Refusals)
+	assert.Equal(t, map[server.Refusal]uint64{server.RefusedShutdown: 2, server.RefusedRequest: 1}, h.Stats().Refusals)
 	assert.Equal(t, http.StatusNotImplemented, ask(newHost(tcp)))
 }

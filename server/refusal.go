@@ -13,6 +13,7 @@ const (
 	RefusedShutdown  Refusal = "shutting down"
 	RefusedHandshake Refusal = "handshake failed"              // of TLS, HTTP or a proxy, or it took too long
 	RefusedProxy     Refusal = "client not named by its proxy" // WithTrustedProxies
+	RefusedRequest   Refusal = "request not upgraded"          // of another path or origin, by an initializer, or not for a WebSocket
 
 	RefusedTotal         Refusal = "too many connections"                  // WithMaxConnections
 	RefusedAddress       Refusal = "too many connections from the address" // WithMaxConnectionsPerAddress
@@ -31,7 +32,7 @@ const (
 
 // refusals lists every Refusal, in the order of their counters.
 var refusals = [...]Refusal{
-	RefusedShutdown, RefusedHandshake, RefusedProxy,
+	RefusedShutdown, RefusedHandshake, RefusedProxy, RefusedRequest,
 	RefusedTotal, RefusedAddress, RefusedPrefix, RefusedRate, RefusedAdmission, RefusedAdmissionTime,
 	RefusedHalfOpen, RefusedTransport, RefusedUDPSessions, RefusedUDPPrefix, RefusedUDPRate,
 }

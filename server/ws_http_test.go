@@ -51,6 +51,7 @@ func TestOddRequests(t *testing.T) {
 				assert.Equal(t, test.value, answer.Header.Get(test.header))
 			}
 			if test.status == 101 {
+				await(t, h.opened, "opened event") // which the answer overtakes
 				return
 			}
 			_, err = io.Copy(io.Discard, answer.Body)

@@ -3,13 +3,13 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -23,7 +23,6 @@ type upgrader struct {
 	opts     options
 	gorilla  *websocket.Upgrader
 	acceptor *Acceptor
-	refusal  atomic.Int64 // when one was logged last, Unix nanoseconds
 }
 
 func newUpgrader(opts options, acceptor *Acceptor) *upgrader {
@@ -72,6 +71,7 @@ func (u *upgrader) upgrade(w http.ResponseWriter, r *http.Request) (hijacked boo
 	}
 	head, ok := requestHead(r)
 	if !ok {
+		u.refused(r, fmt.Errorf("request line above %d bytes", maxRequestHead))
 		http.Error(w, http.StatusText(http.StatusRequestURITooLong), http.StatusRequestURITooLong)
 		return false
 	}
@@ -104,7 +104,7 @@ func (u *upgrader) upgradeEntered(w http.ResponseWriter, r *http.Request, head [
 		return hijacker.conn != nil, false
 	}
 	if err := u.initialize(w, r, ws); err != nil {
-		u.opts.logger.Debug("websocket initializer refused", "conn", r.RemoteAddr, "err", err)
+		u.refused(r, fmt.Errorf("initializer: %w", err))
 		ws.Close()
 		return true, false
 	}
@@ -138,14 +138,9 @@ func (u *upgrader) accept(ws *websocket.Conn, gather *wsio.GatherConn, head []by
 	}
 }
 
-// refused says, once a second at most, who was not let in: whoever writes the client looks here first.
+// refused counts a request that leads to no connection, and says so: whoever writes the client looks there first.
 func (u *upgrader) refused(r *http.Request, err error) {
-	now := time.Now().UnixNano()
-	last := u.refusal.Load()
-	if now-last < int64(time.Second) || !u.refusal.CompareAndSwap(last, now) {
-		return
-	}
-	u.opts.logger.Warn("websocket refused", "conn", r.RemoteAddr, "path", r.URL.Path, "origin", r.Header.Get("Origin"), "err", err)
+	u.acceptor.srv.refuse(RefusedRequest, requestAddr(r.RemoteAddr), "path", r.URL.Path, "origin", r.Header.Get("Origin"), "err", err)
 }
 
 // answer has gorilla, and the user's own code in it, answer the request. A panic refuses it.
