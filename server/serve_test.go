@@ -225,17 +225,17 @@ func TestServeInHandlerOfStart(t *testing.T) {
 	assert.NoError(t, h.Wait())
 }
 
-// noteConn is a connection that can't be compared with others, as it is: == panics.
-type noteConn struct {
+// oddConn is a connection that can't be compared with others, as it is: == panics.
+type oddConn struct {
 	net.Conn
-	notes []string
+	_ [0]func()
 }
 
-type noteListener struct{ net.Listener }
+type oddListener struct{ net.Listener }
 
-func (l noteListener) Accept() (net.Conn, error) {
+func (l oddListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return noteConn{Conn: conn}, err
+	return oddConn{Conn: conn}, err
 }
 
 func TestServeConnectionsOfAnyType(t *testing.T) {
@@ -247,7 +247,7 @@ func TestServeConnectionsOfAnyType(t *testing.T) {
 			t.Run(network+" "+name, func(t *testing.T) {
 				h, ln := newHost(network, proxies).echo(), listener(t, network)
 				ended := make(chan error, 1)
-				go func() { ended <- h.Serve(noteListener{ln}) }()
+				go func() { ended <- h.Serve(oddListener{ln}) }()
 				conn := conformance.DialRaw(t, network, ln.Addr().String())
 				if proxies != nil {
 					_, err := io.WriteString(conn, "PROXY TCP4 1.2.3.4 127.0.0.1 5 6\r\n")
