@@ -38,7 +38,11 @@ type Event struct {
 }
 
 // String returns the event in one line: kind, player, endpoint, packet in quotes, and behind a colon the error, as far as there are
-// such.
+// such:
+//
+//	delivered 198.18.0.1:1024 game-1 "welcome"
+//	closed 198.18.0.1:1024
+//	closed: close 4009: cheater
 func (e Event) String() string {
 	words := []string{string(e.Kind)}
 	for _, word := range []string{e.Player, e.Endpoint} {

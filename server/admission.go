@@ -23,7 +23,8 @@ type Admission func(conn *Conn, first []byte) error
 // the client sends doesn't extend it. 0 or less: DefaultAdmissionDeadline. nil: no admission, the default.
 //
 // A client that isn't let in gets what the function wrote and is closed, 1008, with a reason that doesn't show the function's error:
-// the log and the connection's context have that. The outcome counts as RefusedAdmission, also after a panic, or as
+// the log and the connection's context have that. To tell it why, call conn.CloseWith, and return an error all the same. Over UDP what
+// comes from its address is dropped for a second then. The outcome counts as RefusedAdmission, also after a panic, or as
 // RefusedAdmissionTime, ErrNotAdmitted. A function that returns after the deadline changes nothing, but its connection counts in the
 // limits until then, so that there are never more of them running than WithMaxConnections; Shutdown waits for them as for handlers.
 // Links are not asked, nor are clients behind gateways, whom their gateway has let in.

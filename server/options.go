@@ -118,7 +118,8 @@ func WithListenConfig(config net.ListenConfig) Option {
 // WithLimitLife shuts the server down d after Run began. 0 or less: never, the default.
 func WithLimitLife(d time.Duration) Option { return func(s *Server) { s.opts.limitLife = d } }
 
-// WithShutdownTimeout bounds how long Run takes to flush and close connections after Shutdown. Default 10 s.
+// WithShutdownTimeout bounds how long connections have to be flushed and closed after Shutdown; then they are cut. Where handlers don't
+// return even so, Run does a second later, on event loops 3 s later, with ErrShutdownTimeout. Default 10 s.
 func WithShutdownTimeout(d time.Duration) Option {
 	return func(s *Server) {
 		if s.opts.shutdown = d; d <= 0 {

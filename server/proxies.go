@@ -25,7 +25,8 @@ import (
 // believed from nobody.
 //
 // A header that names no client (LOCAL, as of health checks, UNKNOWN, UNSPEC, UNIX) leaves the connection the proxy's own address, and so
-// does a loopback address that another machine's proxy names: it means a program over there, and would be taken for one here.
+// does a loopback address that another machine's proxy names: it means a program over there, and would be taken for one here. The
+// connection of such a header is a client once it has sent something, within the same 5 s: a check that ends before is nobody, and isn't counted.
 // Proxies must not be configured to trust what clients claim: an L7 proxy appends to X-Forwarded-For, and an L4 proxy that has no PROXY
 // header to send must not be listed here for WebSockets, since its clients could send one themselves.
 //

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -154,4 +155,41 @@ func TestRefusalsOfProxiesAreTold(t *testing.T) {
 		assert.Empty(t, l.lines, "once a second")
 		end()
 	})
+}
+
+// A load balancer's health check says that it speaks for itself, and ends: nobody has come, and nobody was refused.
+func TestHealthChecksAreNobody(t *testing.T) {
+	for name, engine := range engines() {
+		for _, network := range []string{tcp, ws} {
+			t.Run(name+"/"+network, func(t *testing.T) {
+				h := serve(t, network, engine, server.WithTrustedProxies(netip.MustParsePrefix("127.0.0.0/8"))).echo()
+				for _, header := range []string{rawV2(0x20, 0, ""), "PROXY UNKNOWN\r\n"} {
+					for _, reset := range []bool{false, true} {
+						conn := conformance.DialRaw(t, network, h.addr)
+						_, err := io.WriteString(conn, header)
+						require.NoError(t, err)
+						if reset {
+							require.NoError(t, conn.(*net.TCPConn).SetLinger(0))
+							require.NoError(t, conn.Close())
+							continue
+						}
+						require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+						_, err = conn.Read(make([]byte, 1))
+						assert.Error(t, err, "closed from the other side too")
+					}
+				}
+				conn := conformance.DialRaw(t, network, h.addr)
+				_, err := io.WriteString(conn, rawV2(0x20, 0, ""))
+				require.NoError(t, err)
+				p := conformance.NewPeer(t, conn, network)
+				if network == ws {
+					require.Equal(t, http.StatusSwitchingProtocols, p.Upgrade("/").StatusCode)
+				}
+				h.talk(t, p)
+				assert.Equal(t, "127.0.0.1", await(t, h.opened, "opened event").GetIP(), "one that says something is a client")
+				assert.EqualValues(t, 1, h.Stats().Opened)
+				assert.Empty(t, h.Stats().Refusals)
+			})
+		}
+	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -111,7 +112,7 @@ func (l *proxyListener) name(conn net.Conn) {
 		return
 	}
 	conn.Close()
-	if going {
+	if going && err != errUnused {
 		l.refuse(conn.RemoteAddr(), err)
 	}
 }
@@ -150,5 +151,24 @@ func (l *proxyListener) read(conn net.Conn) (*namedConn, error) {
 	} else {
 		c.local = c.header
 	}
+	if c.header && !h.Named() {
+		if c.rest, err = firstByte(conn); err != nil {
+			return nil, err
+		}
+	}
 	return c, conn.SetDeadline(time.Time{})
+}
+
+// errUnused ends a connection that was a proxy's own and has come to nothing.
+var errUnused = errors.New("server: a proxy's own connection ended without a byte")
+
+// firstByte waits for what a proxy has to say for itself: a health check ends without a word, or by a reset.
+func firstByte(conn net.Conn) ([]byte, error) {
+	first := make([]byte, 1)
+	_, err := io.ReadFull(conn, first)
+	var timeout net.Error
+	if err != nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
+		err = errUnused
+	}
+	return first, err
 }

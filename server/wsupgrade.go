@@ -185,7 +185,7 @@ type gatherHijacker struct {
 func (h *gatherHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%T can't be hijacked, and has no Unwrap that leads to one that can: %w", h.ResponseWriter, err)
 	}
 	if h.client != nil {
 		conn = &namedConn{Conn: bare(conn), addr: h.client}
