@@ -49,8 +49,9 @@ type PacketConn interface {
 // Acceptor takes the connections of a Transport.
 type Acceptor struct{ srv *Server }
 
-// Accept makes pc a connection of the server and returns at once; pc is the server's from then on. While the server is
-// shutting down, pc is closed.
+// Accept makes pc a connection of the server and returns at once; pc is the server's from then on. One that a limit refuses
+// (WithMaxConnections and the like) is told so by Shutdown, code 1013, and closed, and while the server is shutting down pc is closed;
+// either is counted in Stats.
 func (a *Acceptor) Accept(pc PacketConn) { a.srv.accept(pc) }
 
 // Refuse counts a connection that the transport did not let in; see Stats. A reason that isn't one of this package's counts as RefusedTransport.
